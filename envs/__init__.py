@@ -1,0 +1,1 @@
+"""One folder per environment family: its tools, its tasks, its card."""

@@ -1,0 +1,1 @@
+"""Where tools run. Today: `state`, toolkits over plain data in this process."""

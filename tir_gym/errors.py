@@ -1,0 +1,61 @@
+"""Who failed? One family of errors for each answer, and one way for each to surface.
+
+- The **agent's mistake** (unknown tool, bad arguments) and the **tool's refusal** (`ToolError`): never an
+  exception for the caller. The sandbox turns them into `ToolResult.error`; the agent reads it, the reward scores it.
+- The **infrastructure's failure** (`InfrastructureError`): a bug in a tool, a dead sandbox. `ToolEnv.step` ends the
+  episode with reward 0.0, `truncated=True` and `info["infra_error"]`; statistics and trainers drop the episode.
+- The **caller's misuse** (`UsageError`): raised at once, and says what to do instead.
+"""
+
+from __future__ import annotations
+
+
+class TirGymError(Exception):
+    """Base of the errors that this package raises towards its caller."""
+
+
+class UsageError(TirGymError, ValueError):
+    """The caller asked for something that cannot be: the text names the thing, the value and the fix."""
+
+
+class MissingExtra(TirGymError, ImportError):
+    """An optional dependency is needed and absent; the text says which extra installs it."""
+
+
+class InfrastructureError(TirGymError):
+    """A tool or its sandbox broke. Never the agent's fault.
+
+    Args:
+        message: What broke, for people.
+        tool: Name of the tool that was running, if one was.
+        kind: Stable name of the failure, for statistics (`tool_bug`, `sandbox_died`, ...).
+    """
+
+    def __init__(self, message: str, *, tool: str | None = None, kind: str = "tool_bug") -> None:
+        super().__init__(message)
+        self.tool = tool
+        self.kind = kind
+
+
+class ToolError(Exception):
+    """A tool's declared refusal, raised inside a tool; the agent sees the text as the call's error."""
+
+    kind = "refused"
+
+
+class InvalidArguments(ToolError):
+    """The arguments do not fit the tool's schema."""
+
+    kind = "invalid_arguments"
+
+
+class UnknownTool(ToolError):
+    """No tool of that name is offered."""
+
+    kind = "unknown_tool"
+
+
+class Conflict(ToolError):
+    """A call would overwrite what another call of the same turn has just written."""
+
+    kind = "conflict"

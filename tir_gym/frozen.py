@@ -1,0 +1,67 @@
+"""Plain JSON data that cannot be changed: shared by many environments, read without a copy.
+
+`FrozenDict` and `FrozenList` are a dict and a list in every other way, so `json`, pydantic and `==` take them as such.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+class FrozenDict(dict[str, Any]):
+    """A dict that refuses to change; `{**record, "status": "done"}` makes a changed copy."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("records are values: make a changed copy, {**record, 'field': value}, and put() it")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict:
+        return self
+
+    def __copy__(self) -> FrozenDict:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+class FrozenList(list[Any]):
+    """A list that refuses to change; `[*items, new]` makes a changed copy."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("records are values: make a changed copy, [*items, new], and put() it")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = append = clear = extend = insert = pop = remove = _refuse
+    reverse = sort = _refuse
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenList:
+        return self
+
+    def __copy__(self) -> FrozenList:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenList, (list(self),)
+
+
+def freeze(value: Any) -> Any:
+    """`value` with every dict and list in it frozen; scalars and what is frozen already are kept as they are.
+
+    Raises:
+        TypeError: Not plain JSON data.
+    """
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None), FrozenDict, FrozenList):
+        return value
+    if isinstance(value, dict):
+        if not all(type(key) is str for key in value):
+            raise TypeError(f"the keys of plain JSON data are text; got {list(value)!r:.80}")
+        return FrozenDict({key: freeze(item) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return FrozenList([freeze(item) for item in value])
+    raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")

@@ -1,0 +1,188 @@
+"""The gold trace at work: replayed in a sandbox, its references resolved, its end state known, its soundness proved.
+
+A `Task` says what is right; a `ReplayedGold` is that, executed. Environments score against the latter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tir_gym.checks import same_changes
+from tir_gym.errors import UsageError
+from tir_gym.records import AnswerCheck, GoldTrace, Ref, StateCheck, Task, ToolCall, ToolResult, UnchangedCheck
+from tir_gym.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class ReplayedGold:
+    """A gold trace after replay."""
+
+    trace: GoldTrace
+    calls: tuple[ToolCall, ...]
+    """References resolved."""
+    results: tuple[ToolResult, ...]
+    after: tuple[tuple[int, ...], ...]
+    """For each call, the calls that must come before it: declared edges and references."""
+    changes: Mapping[str, Any]
+    """The sandbox's diff at the end."""
+    stage_starts: Mapping[int, Any]
+    """Snapshot of the sandbox after the calls of all earlier stages, by stage."""
+    end: Any
+    """Snapshot of the sandbox after all calls."""
+
+    def levels(self) -> list[list[int]]:
+        """Calls that can go out together, in order: each level depends on earlier ones only, and is of one stage."""
+        level: list[int] = []
+        for i, call in enumerate(self.trace.calls):
+            earlier = [level[j] + 1 for j in self.after[i]]
+            stage = [level[j] + (self.trace.calls[j].stage < call.stage) for j in range(i)]
+            level.append(max([0, *earlier, *stage]))
+        return [[i for i, at in enumerate(level) if at == n] for n in sorted(set(level))]
+
+
+def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> ReplayedGold:
+    """Run the gold calls in the sandbox, which is left in the end state.
+
+    Args:
+        trace: What to run.
+        sandbox: In its initial state.
+        skip: Leave out this call, to see whether it matters.
+
+    Raises:
+        UsageError: A reference points nowhere.
+        InfrastructureError: A tool broke.
+    """
+    calls: list[ToolCall] = []
+    results: list[ToolResult] = []
+    stages: dict[int, Any] = {}
+    for i, gold in enumerate(trace.calls):
+        if gold.stage not in stages:
+            stages[gold.stage] = sandbox.snapshot()
+        if i == skip:
+            calls.append(ToolCall(gold.name, {}))
+            results.append(ToolResult(error="skipped", error_kind="skipped"))
+            continue
+        call = ToolCall(gold.name, resolve(gold.arguments, results))
+        calls.append(call)
+        results.append(sandbox.call(call))
+    stages.setdefault(0, sandbox.snapshot())
+    return ReplayedGold(
+        trace=trace,
+        calls=tuple(calls),
+        results=tuple(results),
+        after=tuple(_parents(trace)),
+        changes=sandbox.diff(),
+        stage_starts=stages,
+        end=sandbox.snapshot(),
+    )
+
+
+def resolve(value: Any, results: Sequence[ToolResult]) -> Any:
+    """`value` with every `{"$ref": ...}` replaced by what it points at in the results.
+
+    Raises:
+        UsageError: A reference to a failed or later call, or a path that is not in its result.
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"$ref"}:
+            return follow(Ref.model_validate(value["$ref"]), results)
+        return {key: resolve(item, results) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [resolve(item, results) for item in value]
+    return value
+
+
+def follow(ref: Ref, results: Sequence[ToolResult]) -> Any:
+    """What a reference points at; errors as `resolve`."""
+    if ref.call >= len(results) or not results[ref.call].ok:
+        raise UsageError(f"gold reference to call {ref.call}, which has no result at that point")
+    node = results[ref.call].content
+    for step in ref.path:
+        try:
+            node = node[step]
+        except (KeyError, IndexError, TypeError):
+            raise UsageError(f"gold reference {ref.call}/{'/'.join(map(str, ref.path))}: no {step!r} there") from None
+    return node
+
+
+def refs(value: Any) -> Iterator[Ref]:
+    """The references inside a gold argument."""
+    if isinstance(value, Mapping):
+        if set(value) == {"$ref"}:
+            yield Ref.model_validate(value["$ref"])
+        else:
+            for item in value.values():
+                yield from refs(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from refs(item)
+
+
+def faults(task: Task, sandbox: Sandbox) -> list[str]:
+    """What is wrong with the task's gold trace, found by running it; an empty list when it is sound.
+
+    Every call must succeed or be refused as declared; there must be a check of state or answer; every fact of the
+    answer must be found where its sources say; and no call may be dropped without a dangling reference, another end
+    state, or a fact that has lost its source.
+
+    Args:
+        task: The task; its alternatives are checked likewise.
+        sandbox: In the task's initial state; it is restored before returning.
+    """
+    start = sandbox.snapshot()
+    found: list[str] = []
+    for trace in (task.gold, *task.gold.alternatives):
+        try:
+            found += _faults_of(trace, sandbox, start)
+        except UsageError as error:
+            found.append(str(error))
+        finally:
+            sandbox.restore(start)
+    return found
+
+
+def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
+    found = []
+    sandbox.restore(start)
+    gold = replay(trace, sandbox)
+    for i, result in enumerate(gold.results):
+        if not result.ok:
+            found.append(f"gold call {i} ({gold.calls[i].name}) fails: {result.error}")
+    answers = [check for check in trace.checks if isinstance(check, AnswerCheck)]
+    if not trace.checks:
+        found.append("nothing is checked: declare at least one check")
+    if any(isinstance(check, StateCheck) for check in trace.checks) and not gold.changes and not answers:
+        found.append("the end state is the initial one and no answer is checked: doing nothing would succeed")
+    if any(isinstance(check, UnchangedCheck) for check in trace.checks) and gold.changes:
+        found.append("the state must stay unchanged, but the gold calls change it")
+    for check in answers:
+        facts = [follow(source, gold.results) for source in check.sources]
+        if facts and not _covered(check.value, facts):
+            found.append(f"answer {check.value!r} is not what its sources hold: {facts!r}")
+    needed = {ref.call for call in trace.calls for ref in refs(call.arguments)}
+    needed |= {source.call for check in answers for source in check.sources}
+    for i in set(range(len(trace.calls))) - needed:
+        sandbox.restore(start)
+        without = replay(trace, sandbox, skip=i)
+        broken = any(not without.results[j].ok for j in range(len(trace.calls)) if j != i)
+        if not broken and same_changes(without.changes, gold.changes):
+            found.append(f"gold call {i} ({gold.calls[i].name}) is not needed: without it all is as with it")
+    return found
+
+
+def _covered(value: Any, facts: list[Any]) -> bool:
+    """Whether each part of an answer is among the facts, or follows from as many of them by computation.
+
+    Numbers may be computed (a sum, a count, a maximum), so for them having sources is enough.
+    """
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    texts = [str(fact) for fact in facts]
+    return all(isinstance(part, (int, float)) or any(str(part) in text for text in texts) for part in parts)
+
+
+def _parents(trace: GoldTrace) -> Iterator[tuple[int, ...]]:
+    for i, call in enumerate(trace.calls):
+        declared = {earlier for earlier, later in trace.after if later == i}
+        yield tuple(sorted(declared | {ref.call for ref in refs(call.arguments)}))
