@@ -31,7 +31,7 @@ _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)", re.ASCII)
 _TIME = re.compile(r"\b(\d{1,2}):(\d{2})(?::\d{2})?\s*([ap])?\.?m?\b|\b(\d{1,2})\s*([ap])\.?m\b", re.I | re.ASCII)
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
-_WORD_GLUE = str.maketrans({mark: " " for mark in string.punctuation})
+_WORD_GLUE = str.maketrans(dict.fromkeys(string.punctuation, " "))
 _LONGEST_ANSWER = 2000
 """Characters; a longer answer is no answer."""
 

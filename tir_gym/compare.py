@@ -87,7 +87,7 @@ def _number(tolerance: float) -> Comparator:
     def close(a: Any, b: Any) -> bool:
         if isinstance(a, bool) or isinstance(b, bool):
             return False
-        return isinstance(a, (int, float)) and isinstance(b, (int, float)) and abs(a - b) <= tolerance
+        return isinstance(a, (int, float)) and isinstance(b, (int, float)) and bool(abs(a - b) <= tolerance)
 
     return close
 

@@ -485,7 +485,7 @@ class _Episode:
     seed: int | None
     max_turns: int
     deadline: float | None
-    conversation: Conversation = Conversation()
+    conversation: Conversation = field(default_factory=Conversation)
     turns: list[_PlayedTurn] = field(default_factory=list)
     ending: str | None = None
     success: bool | None = None

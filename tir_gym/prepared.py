@@ -1,4 +1,4 @@
-"""A task made ready to play: its gold replayed, its tools rendered, a sandbox to fork. Made once, used by many episodes."""
+"""A task made ready to play: its gold replayed, its tools rendered, a sandbox to fork. Made once, played often."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class StateSandbox(Sandbox):
         return self.state.diff()
 
     def _bind(self) -> None:
-        self._injected: Mapping[type, Any] = {kind: self.state for kind in type(self.state).__mro__}
+        self._injected: Mapping[type, Any] = dict.fromkeys(type(self.state).__mro__, self.state)
 
     def _run(self, call: ToolCall) -> ToolResult:
         state = self.state
