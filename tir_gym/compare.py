@@ -96,10 +96,10 @@ def _text(ratio: float) -> Comparator:
     def similar(a: Any, b: Any) -> bool:
         if not isinstance(a, str) or not isinstance(b, str):
             return False
-        a, b = _fold(a), _fold(b)
-        if a == b or max(len(a), len(b)) > _LONGEST_FUZZY:
-            return a == b
-        return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() >= ratio
+        ours, gold = _fold(a), _fold(b)
+        if ours == gold or max(len(ours), len(gold)) > _LONGEST_FUZZY:
+            return ours == gold
+        return difflib.SequenceMatcher(None, ours, gold, autojunk=False).ratio() >= ratio
 
     return similar
 
