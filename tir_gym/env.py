@@ -31,6 +31,7 @@ Observation: TypeAlias = tuple[Message, ...]
 Action: TypeAlias = str | dict[str, Any]
 Split: TypeAlias = Literal["train", "test"]
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
@@ -348,7 +349,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         for position, item in enumerate(message.items):
             id = item.id or f"call_{number}_{position}"
             if isinstance(item, Malformed):
-                content = json.dumps({"error": item.reason}, ensure_ascii=False)
+                content = _to_json({"error": item.reason})
                 observation.append({"role": "tool", "tool_call_id": id, "content": content})
             else:
                 call, result = next(answers)
@@ -388,14 +389,14 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.success is None:
             episode.success = False  # a budget ran out before the agent said that it was done
         episode.turn_rewards = episode.credit.hindsight(len(episode.turns), outcome)
-        metrics = self.metrics(self.trace())
-        episode.metrics = metrics
+        if type(self).metrics is not ToolEnv.metrics:  # a trace is worth making only for a family that reads it
+            episode.metrics = self.metrics(self.trace())
         info["success"] = episode.success
         info["checks"] = dict(episode.checks)
         info["turn_rewards"] = episode.turn_rewards
         info["ending"] = episode.ending
-        if metrics:
-            info["metrics"] = dict(metrics)
+        if episode.metrics:
+            info["metrics"] = dict(episode.metrics)
 
     def _fail(
         self, episode: _Episode, error: InfrastructureError
@@ -511,11 +512,11 @@ def _content(call: ToolCall, result: ToolResult) -> str:
         InfrastructureError: The tool gave back something that is no JSON data.
     """
     if result.error is not None:
-        return json.dumps({"error": result.error}, ensure_ascii=False)
+        return _to_json({"error": result.error})
     if isinstance(result.content, str):
         return result.content
     try:
-        return json.dumps(result.content, ensure_ascii=False)
+        return _to_json(result.content)
     except (TypeError, ValueError, RecursionError) as error:
         raise InfrastructureError(f"tool {call.name} returned no JSON data: {error}", tool=call.name) from error
 

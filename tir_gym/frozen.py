@@ -56,12 +56,16 @@ def freeze(value: Any) -> Any:
         TypeError: Not plain JSON data.
     """
     kind = type(value)
-    if kind in (str, int, float, bool, type(None), FrozenDict, FrozenList):
+    if kind in _FROZEN:
         return value
     if isinstance(value, dict):
-        if not all(type(key) is str for key in value):
-            raise TypeError(f"the keys of plain JSON data are text; got {list(value)!r:.80}")
-        return FrozenDict({key: freeze(item) for key, item in value.items()})
+        for key in value:
+            if type(key) is not str:
+                raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
+        return FrozenDict({key: item if type(item) in _FROZEN else freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return FrozenList([freeze(item) for item in value])
+        return FrozenList([item if type(item) in _FROZEN else freeze(item) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")
+
+
+_FROZEN = frozenset({str, int, float, bool, type(None), FrozenDict, FrozenList})

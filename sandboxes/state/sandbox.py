@@ -80,14 +80,14 @@ class StateSandbox(Sandbox):
             content = tool.run(call.arguments, self._injected)
         except ToolError as refusal:
             state.rollback_call()
-            return ToolResult.model_construct(content=None, error=str(refusal), error_kind=refusal.kind)
+            return ToolResult(error=str(refusal), error_kind=refusal.kind)
         except Exception as bug:
             state.rollback_call()
             if tool is not None and isinstance(bug, tool.raises):
-                return ToolResult.model_construct(content=None, error=str(bug), error_kind="refused")
+                return ToolResult(error=str(bug), error_kind="refused")
             log.exception("tool %s broke on arguments %.2000r", call.name, call.arguments)
             raise InfrastructureError(
                 f"tool {call.name} raised {type(bug).__name__}: {bug}", tool=call.name, kind="tool_bug"
             ) from bug
         state.commit_call()
-        return ToolResult.model_construct(content=content, error=None, error_kind=None)
+        return ToolResult(content=content)

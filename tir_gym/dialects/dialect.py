@@ -92,7 +92,7 @@ def read_call(data: Any, id: str | None = None) -> ToolCall | Malformed:
         arguments = {}
     if not isinstance(arguments, dict):
         return Malformed(f"the arguments of {name} must be an object, got a {_json_type(arguments)}", id)
-    return ToolCall.model_construct(name=name, arguments=arguments, id=id)
+    return ToolCall(name, arguments, id)
 
 
 def read_json(text: str) -> Any:

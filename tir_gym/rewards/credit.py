@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from tir_gym.matching.similarity import similarity
 from tir_gym.records import MatchedCall, ToolCall, ToolResult
 from tir_gym.rewards.match import Match
 from tir_gym.rewards.spec import RewardSpec
+
+_Matching: TypeAlias = tuple[float, tuple[tuple[int, int, float], ...]]
+"""Value, and `(call, gold, similarity)` of each pair."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class CreditSnapshot:
 
     calls: tuple[tuple[int, ToolCall, str | None], ...]
     rows: tuple[tuple[tuple[float, ...], ...], ...]
+    matchings: tuple[_Matching, ...]
     potential: tuple[tuple[str, float], ...]
+    failed: int
     malformed: int
-    best: tuple[int, float, tuple[tuple[int, int, float], ...]]
 
 
 class Credit:
@@ -58,8 +63,9 @@ class Credit:
         self._teacher_forced = teacher_forced
         self._calls: list[tuple[int, ToolCall, str | None]] = []
         self._rows: tuple[list[tuple[float, ...]], ...] = tuple([] for _ in self._sides)
+        self._matchings: list[_Matching] = [(0.0, ()) for _ in self._sides]
+        self._failed = 0
         self._malformed = 0
-        self._best: tuple[int, float, tuple[tuple[int, int, float], ...]] = (0, 0.0, ())
         self._potential = {"match": 0.0, "redundant": 0.0, "failed": 0.0, "malformed": 0.0}
 
     def turn(
@@ -84,17 +90,18 @@ class Credit:
         """
         for call, result in zip(calls, results, strict=True):
             self._calls.append((turn, call, result.error))
-            for side, rows in zip(self._sides, self._rows, strict=True):
-                rows.append(self._row(call, result, side, stage))
+            self._failed += result.error is not None
+            for n, side in enumerate(self._sides):
+                self._rows[n].append(self._row(call, result, side, stage))
+                self._matchings[n] = self._extend(self._rows[n], self._matchings[n])
         self._malformed += malformed
-        if calls:
-            self._best = self._match()
         before = self._potential
         self._potential = now = self._price()
         parts = {name: now[name] - before[name] for name in now if now[name] != before[name]}
         if outcome:
             parts["outcome"] = self.spec.outcome * outcome
-        trace, value, pairs = self._best
+        trace = self._best
+        value, pairs = self._matchings[trace]
         side = self._sides[trace]
         return Match(sum(parts.values()), parts, value, pairs, trace, self._calls, side.gold.calls, side.comparators)
 
@@ -106,7 +113,7 @@ class Credit:
             outcome: In [0, 1] if the last turn was a final answer, else `None`.
         """
         scores: list[list[float]] = [[] for _ in range(turns)]
-        paid = {call: score for call, _, score in self._best[2]}
+        paid = {call: score for call, _, score in self._matchings[self._best][1]}
         for i, (turn, _, _) in enumerate(self._calls):
             scores[turn].append(self.spec.match * paid.get(i, 0.0))
         rewards = [sum(turn) / len(turn) if turn else 0.0 for turn in scores]
@@ -116,7 +123,7 @@ class Credit:
 
     def matches(self) -> tuple[MatchedCall, ...]:
         """The assignment as it stands, one entry per call."""
-        paid = {call: (gold, score) for call, gold, score in self._best[2]}
+        paid = {call: (gold, score) for call, gold, score in self._matchings[self._best][1]}
         found, position, last = [], 0, -1
         for i, (turn, _, _) in enumerate(self._calls):
             position = position + 1 if turn == last else 0
@@ -129,17 +136,19 @@ class Credit:
         return CreditSnapshot(
             tuple(self._calls),
             tuple(tuple(rows) for rows in self._rows),
+            tuple(self._matchings),
             tuple(self._potential.items()),
+            self._failed,
             self._malformed,
-            self._best,
         )
 
     def restore(self, snapshot: CreditSnapshot) -> None:
         self._calls = list(snapshot.calls)
         self._rows = tuple(list(rows) for rows in snapshot.rows)
+        self._matchings = list(snapshot.matchings)
         self._potential = dict(snapshot.potential)
+        self._failed = snapshot.failed
         self._malformed = snapshot.malformed
-        self._best = snapshot.best
 
     def _row(self, call: ToolCall, result: ToolResult, side: GoldSide, stage: int) -> tuple[float, ...]:
         """The call's similarity with every gold call; 0 where it may not be matched."""
@@ -154,27 +163,41 @@ class Credit:
             row.append(similarity(call, gold, comparators=rules, strictness=strictness) if eligible else 0.0)
         return tuple(row)
 
-    def _match(self) -> tuple[int, float, tuple[tuple[int, int, float], ...]]:
-        best: tuple[int, float, tuple[tuple[int, int, float], ...]] | None = None
-        for trace, rows in enumerate(self._rows):
-            live = [i for i, row in enumerate(rows) if any(row)]
-            assignment = hard(np.array([rows[i] for i in live], dtype=np.float64))
-            if best is None or assignment.total > best[1] + 1e-12:
-                pairs = tuple((live[i], j, rows[live[i]][j]) for i, j in assignment.pairs)
-                best = (trace, assignment.total, pairs)
-        assert best is not None
-        return best
+    @staticmethod
+    def _extend(rows: list[tuple[float, ...]], matching: _Matching) -> _Matching:
+        """The best matching of all rows, given the best one of all but the last.
+
+        One more row raises the optimum by at most the row's largest entry. So where a free gold call has that entry,
+        the pair is taken and the result is optimal; only otherwise is the whole problem solved again.
+        """
+        value, pairs = matching
+        last = rows[-1]
+        most = max(last, default=0.0)
+        if most <= 0.0:
+            return matching
+        taken = {gold for _, gold, _ in pairs}
+        for gold, score in enumerate(last):
+            if score == most and gold not in taken:
+                return value + most, (*pairs, (len(rows) - 1, gold, most))
+        live = [i for i, row in enumerate(rows) if any(row)]
+        assignment = hard(np.array([rows[i] for i in live]))
+        return assignment.total, tuple((live[i], j, rows[live[i]][j]) for i, j in assignment.pairs)
+
+    @property
+    def _best(self) -> int:
+        """The gold trace that is matched best; the first of equals."""
+        if len(self._matchings) == 1:
+            return 0
+        values = [value for value, _ in self._matchings]
+        return values.index(max(values))
 
     def _price(self) -> dict[str, float]:
         spec = self.spec
-        paid = {call for call, _, _ in self._best[2]}
-        redundant = failed = 0
-        for i, (_, _, error) in enumerate(self._calls):
-            if i not in paid:
-                redundant += error is None
-                failed += error is not None
+        value, pairs = self._matchings[self._best]
+        failed = self._failed - sum(self._calls[call][2] is not None for call, _, _ in pairs)
+        redundant = len(self._calls) - len(pairs) - failed
         return {
-            "match": spec.match * self._best[1],
+            "match": spec.match * value,
             "redundant": -spec.redundant * redundant,
             "failed": -spec.failed * failed,
             "malformed": -spec.malformed * self._malformed,
