@@ -24,7 +24,8 @@ TRACE_VERSION = 1
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # NaN and infinities, which an agent may well send, stay themselves in a dump; pydantic would write null.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class ToolSpec(Record):
