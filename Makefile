@@ -1,0 +1,81 @@
+# Everything runs in .venv, which is made on first use. pip is called again only when pyproject.toml, constraints.txt
+# or the checkout's place changes, so a second run needs no network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+# The stamps carry a checksum of what was installed, not a date: switching branches touches dates.
+KEY := $(shell { pwd; cat pyproject.toml constraints.txt; } | cksum | tr -cd '0-9')
+RUN := $(VENV)/.installed-$(KEY)
+DEV := $(VENV)/.installed-dev-$(KEY)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports test-postgres bench constraints clean distclean
+
+help: ## Print this list
+	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUN) ## Score agents on a tool environment: a table, a stored run, a page to look at
+	$(BIN)/tir-gym demo $(ARGS)
+
+test: $(DEV) ## All tests that need nothing but pip's packages
+	$(PYTEST) -n auto $(ARGS)
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) ## mypy --strict over the whole package
+	$(BIN)/mypy
+
+imports: $(DEV) ## The floors: imports only point down
+	$(BIN)/lint-imports --no-logo
+
+test-postgres: $(DEV) ## The trace store on a real PostgreSQL server
+	@bash tests/postgres.sh $(BIN)/python
+
+bench: $(DEV) ## Measure speed and memory, as docs/benchmarks.md reports them
+	$(BIN)/python -m benchmarks $(ARGS)
+
+constraints: ## Resolve all dependencies afresh and write constraints.txt
+	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
+	build/resolve/bin/python -m pip install --quiet --upgrade --editable '.[all,dev]'
+	@{ echo "# Exact versions that a checkout is installed and tested with; the ranges in pyproject.toml are what users get."; \
+	echo "# Written by: make constraints"; \
+	build/resolve/bin/python -m pip freeze --exclude-editable; } > constraints.txt
+	rm -rf build/resolve
+
+clean: ## Remove caches and built packages; runs under outputs/ stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name .venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	rm -rf $(VENV)
+
+$(RUN):
+	@$(call install,.)
+	@touch $@
+
+$(DEV):
+	@$(call install,.[dev])
+	@touch $(RUN) $@
+
+# Constraints reach the isolated build of the package too, by the one name that old pips read and the other that new
+# ones do.
+define install
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "error: tir-gym needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	echo "       Name one that is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	echo "error: '$(PYTHON)' cannot make virtual environments: its venv or ensurepip module is missing." >&2; \
+	echo "       On Debian and Ubuntu: apt install python3-venv. Or: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; \
+	exit 1; }; \
+$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || exit 1; \
+echo "Installing tir-gym$(patsubst .%,%,$(1)) into $(VENV) ..."; \
+rm -f $(VENV)/.installed-*; \
+PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(BIN)/python -m pip install --quiet --editable '$(1)'
+endef
