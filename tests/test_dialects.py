@@ -1,0 +1,145 @@
+"""Reading assistant messages in every dialect: what is a call, what is malformed, what is talk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tir_gym import ToolCall
+from tir_gym.dialects import DIALECTS, Malformed, get_dialect
+from tir_gym.errors import UsageError
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+scalars = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False) | st.text(max_size=20)
+values = st.recursive(scalars, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3))
+calls = st.lists(st.builds(ToolCall, names, st.dictionaries(st.text(max_size=6), values, max_size=3)), max_size=3)
+prose = st.text(st.characters(exclude_characters="<>{}[]`", exclude_categories=["Cs"]), max_size=40)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@given(text=prose, made=calls)
+def test_what_is_rendered_is_read_back(name: str, text: str, made: list[ToolCall]) -> None:
+    dialect = get_dialect(name)
+    if any("</tool_call>" in json.dumps(call.arguments) for call in made):
+        return
+    parsed = dialect.parse(dialect.render(text, made))
+    assert [(c.name, c.arguments) for c in parsed.items if isinstance(c, ToolCall)] == [
+        (c.name, c.arguments) for c in made
+    ]
+    assert not any(isinstance(item, Malformed) for item in parsed.items)
+    if not made or name != "json":
+        assert parsed.text.strip() == text.strip()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@given(action=st.text(max_size=200) | values | st.binary(max_size=5) | st.dictionaries(st.text(max_size=12), values))
+def test_reading_never_raises(name: str, action: Any) -> None:
+    parsed = get_dialect(name).parse(action)
+    assert isinstance(parsed.text, str)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@given(entry=values, arguments=values)
+def test_any_tool_calls_field_is_read_without_raising(name: str, entry: Any, arguments: Any) -> None:
+    for tool_calls in (entry, [entry], [{"function": {"name": "f", "arguments": arguments}}]):
+        parsed = get_dialect(name).parse({"role": "assistant", "content": None, "tool_calls": tool_calls})
+        for item in parsed.items:
+            assert isinstance(item, Malformed) or isinstance(item.arguments, dict)
+
+
+def reasons(dialect: str, action: Any) -> list[str]:
+    return [item.reason for item in get_dialect(dialect).parse(action).items if isinstance(item, Malformed)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('<tool_call>{"name": "f", "arguments": {}', "not closed"),
+        ("<tool_call>{name: f}</tool_call>", "not valid JSON"),
+        ("<tool_call></tool_call>", "not valid JSON"),
+        ('<tool_call>["f"]</tool_call>', "got a list"),
+        ('<tool_call>{"arguments": {}}</tool_call>', "needs a `name`"),
+        ('<tool_call>{"name": "f", "arguments": [1]}</tool_call>', "must be an object, got a list"),
+        ('<tool_call>{"name": "f", "arguments": "{"}</tool_call>', "arguments of f are not valid JSON"),
+        ("<tool_call>" + "[" * 100_000 + "</tool_call>", "not valid JSON"),
+        ('<tool_call>{"name": "f", "arguments": {"x": ' + "9" * 5000 + "}}</tool_call>", "too many digits"),
+    ],
+)
+def test_malformed_hermes_calls_say_what_is_wrong(text: str, reason: str) -> None:
+    found = reasons("hermes", text)
+    assert len(found) == 1
+    assert reason in found[0]
+
+
+def test_hermes_reads_several_calls_around_a_malformed_one() -> None:
+    parsed = get_dialect("hermes").parse(
+        'First <tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call> then <tool_call>oops</tool_call>'
+        '<tool_call>\n{"name": "g", "arguments": "{\\"y\\": 2}"}\n</tool_call>'
+    )
+    assert parsed.text == "First  then"
+    first, second, third = parsed.items
+    assert first == ToolCall("f", {"x": 1})
+    assert isinstance(second, Malformed)
+    assert third == ToolCall("g", {"y": 2})
+
+
+@pytest.mark.parametrize("thought", ["<think>{}</think>", "<think>{}"])
+def test_calls_inside_thoughts_are_thoughts(thought: str) -> None:
+    inner = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+    parsed = get_dialect("hermes").parse(thought.replace("{}", inner))
+    assert parsed.items == ()
+    parsed = get_dialect("json").parse(thought.replace("{}", '{"name": "f"}'))
+    assert parsed.items == ()
+
+
+def test_json_dialect_reads_one_call_a_list_or_a_fence() -> None:
+    dialect = get_dialect("json")
+    assert dialect.parse('{"name": "f", "arguments": {"x": 1}}').items == (ToolCall("f", {"x": 1}),)
+    assert dialect.parse('[{"name": "f"}, {"name": "g"}]').items == (ToolCall("f"), ToolCall("g"))
+    assert dialect.parse('```json\n{"name": "f"}\n```').items == (ToolCall("f"),)
+    assert dialect.parse('{"answer": 5}').items == ()
+    assert dialect.parse("It is 5.").text == "It is 5."
+    assert "not valid JSON" in reasons("json", '{"name": "f", ')[0]
+    assert len(reasons("json", '[{"name": "f"}, 3]')) == 1
+
+
+def test_openai_ids_are_kept_and_arguments_may_be_text_or_object() -> None:
+    parsed = get_dialect("openai").parse(
+        {
+            "content": [{"type": "text", "text": "ok"}],
+            "tool_calls": [
+                {"id": "abc", "function": {"name": "f", "arguments": '{"x": 1}'}},
+                {"id": "def", "function": {"name": "g", "arguments": {"y": 2}}},
+                {"function": {"name": "h", "arguments": ""}},
+            ],
+        }
+    )
+    assert parsed.text == "ok"
+    assert [(c.name, c.arguments, c.id) for c in parsed.items if isinstance(c, ToolCall)] == [
+        ("f", {"x": 1}, "abc"),
+        ("g", {"y": 2}, "def"),
+        ("h", {}, None),
+    ]
+
+
+@pytest.mark.parametrize("action", [None, 7, [], b"x", {}, {"role": "assistant"}])
+def test_what_is_no_message_is_malformed(action: Any) -> None:
+    assert "an action is text" in reasons("openai", action)[0]
+
+
+def test_a_refusal_is_marked_by_its_field_or_its_first_word() -> None:
+    dialect = get_dialect("openai")
+    assert dialect.parse({"content": None, "refusal": "I cannot."}).refusal
+    assert dialect.parse({"content": None, "refusal": "I cannot."}).text == "I cannot."
+    assert dialect.parse("CANNOT: no such alarm").refusal
+    assert dialect.parse("<think>hm</think>\nCANNOT: no").refusal
+    assert not dialect.parse("I CANNOT: say").refusal
+
+
+def test_unknown_dialect() -> None:
+    with pytest.raises(UsageError, match="no dialect 'xml'"):
+        get_dialect("xml")
