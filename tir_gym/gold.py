@@ -11,7 +11,17 @@ from typing import Any
 
 from tir_gym.checks import same_changes
 from tir_gym.errors import UsageError
-from tir_gym.records import AnswerCheck, GoldTrace, Ref, StateCheck, Task, ToolCall, ToolResult, UnchangedCheck
+from tir_gym.records import (
+    AnswerCheck,
+    GoldTrace,
+    Ref,
+    RefusedCheck,
+    StateCheck,
+    Task,
+    ToolCall,
+    ToolResult,
+    UnchangedCheck,
+)
 from tir_gym.sandbox import Sandbox
 
 
@@ -157,12 +167,15 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
         found.append("the end state is the initial one and no answer is checked: doing nothing would succeed")
     if any(isinstance(check, UnchangedCheck) for check in trace.checks) and gold.changes:
         found.append("the state must stay unchanged, but the gold calls change it")
+    sources = [ref for check in trace.checks if isinstance(check, (AnswerCheck, RefusedCheck)) for ref in check.sources]
+    for source in sources:
+        follow(source, gold.results)
     for check in answers:
         facts = [follow(source, gold.results) for source in check.sources]
         if facts and not _covered(check.value, facts):
             found.append(f"answer {check.value!r} is not what its sources hold: {facts!r}")
     needed = {ref.call for call in trace.calls for ref in refs(call.arguments)}
-    needed |= {source.call for check in answers for source in check.sources}
+    needed |= {source.call for source in sources}
     for i in set(range(len(trace.calls))) - needed:
         sandbox.restore(start)
         without = replay(trace, sandbox, skip=i)

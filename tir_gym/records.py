@@ -137,6 +137,8 @@ class RefusedCheck(Record):
     """The final answer must be marked as a refusal."""
 
     kind: Literal["refused"] = "refused"
+    sources: tuple[Ref, ...] = ()
+    """Results of gold calls that show why it cannot be done, such as an empty list."""
 
 
 class AnswerCheck(Record):

@@ -103,7 +103,9 @@ class Credit:
         trace = self._best
         value, pairs = self._matchings[trace]
         side = self._sides[trace]
-        return Match(sum(parts.values()), parts, value, pairs, trace, self._calls, side.gold.calls, side.comparators)
+        return Match(
+            sum(parts.values(), 0.0), parts, value, pairs, trace, self._calls, side.gold.calls, side.comparators
+        )
 
     def hindsight(self, turns: int, outcome: float | None) -> tuple[float, ...]:
         """The paper's turn rewards `[turns]`, once the episode has ended.

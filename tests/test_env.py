@@ -1,0 +1,464 @@
+"""The contract of `ToolEnv`, on a family made for the purpose and on every registered id."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from notebook import NotebookEnv, make_task
+from pydantic import ValidationError
+
+import tir_gym
+from tir_gym.dialects import get_dialect
+from tir_gym.env import ToolEnv
+from tir_gym.errors import UsageError
+from tir_gym.records import TaskLimits
+from tir_gym.registration import cards
+
+IDS = [card.id for card in cards().values() if not card.needs]
+
+
+def act(*calls: tuple[str, dict[str, Any]], text: str = "") -> dict[str, Any]:
+    return get_dialect("openai").render(text, [tir_gym.ToolCall(name, arguments) for name, arguments in calls])  # type: ignore[return-value]
+
+
+def play_oracle(env: gym.Env[Any, Any], **reset: Any) -> tuple[list[float], dict[str, Any]]:
+    _, info = env.reset(**reset)
+    rewards = []
+    for text, calls in info["oracle"].script():
+        _, reward, _, _, info = env.step(env.unwrapped.dialect.render(text, calls))
+        rewards.append(reward)
+    return rewards, info
+
+
+# Gymnasium
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_gymnasium_accepts_every_id(id: str) -> None:
+    check_env(gym.make(id).unwrapped)
+    check_env(gym.make(id, split="test", dialect="hermes", reward="paper", max_turns=5).unwrapped)
+    short = gym.make(f"tir_gym:{id.removeprefix('tir_gym/')}")
+    assert type(short.unwrapped) is type(gym.make(id).unwrapped)
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_spec_round_trip(id: str) -> None:
+    env = gym.make(id, split="test", reward="outcome", max_turns=4)
+    assert env.spec is not None
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.reward == env.unwrapped.reward
+    first, second = env.reset(seed=3)[0], again.reset(seed=3)[0]
+    assert first == second
+
+
+@pytest.mark.parametrize("id", IDS)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_vector_environments_play_what_single_ones_play(id: str, mode: str) -> None:
+    kwargs = {"shared_memory": False} if mode == "async" else {}
+    vector = gym.make_vec(
+        id,
+        num_envs=3,
+        vectorization_mode=mode,
+        vector_kwargs={**kwargs, "autoreset_mode": AutoresetMode.NEXT_STEP},
+        split="test",
+    )
+    try:
+        observations, infos = vector.reset(seed=[5, 6, 7])
+        singles = [gym.make(id, split="test") for _ in range(3)]
+        scripts = []
+        for single, seed, observation in zip(singles, (5, 6, 7), observations, strict=True):
+            alone, info = single.reset(seed=seed)
+            assert alone == observation
+            scripts.append([get_dialect("openai").render(*move) for move in info["oracle"].script()])
+        assert [oracle.script() for oracle in infos["oracle"]] == [
+            single.reset(seed=seed)[1]["oracle"].script() for single, seed in zip(singles, (5, 6, 7), strict=True)
+        ]
+        for step in range(min(map(len, scripts))):
+            actions = tuple(script[step] for script in scripts)
+            observations, rewards, terminated, truncated, infos = vector.step(actions)
+            alone_steps = [single.step(action) for single, action in zip(singles, actions, strict=True)]
+            assert list(observations) == [alone[0] for alone in alone_steps]
+            np.testing.assert_allclose(rewards, [alone[1] for alone in alone_steps])
+            assert terminated.tolist() == [alone[2] for alone in alone_steps]
+            assert not truncated.any()
+            assert list(infos["match"]) == [alone[4]["match"] for alone in alone_steps]
+    finally:
+        vector.close()
+
+
+def test_spaces_do_not_depend_on_the_task_and_are_seeded() -> None:
+    one, other = NotebookEnv(task="move"), NotebookEnv(task="ask", dialect="json")
+    assert one.action_space == other.action_space
+    assert one.observation_space == other.observation_space
+    one.action_space.seed(1)
+    other.action_space.seed(1)
+    assert [one.action_space.sample() for _ in range(20)] == [other.action_space.sample() for _ in range(20)]
+    assert "x" * 10_000_000 in one.action_space
+    assert 5 not in one.action_space
+    assert one.reset()[0] in one.observation_space
+    assert ("no dict",) not in one.observation_space
+
+
+# Playing
+
+
+@pytest.mark.parametrize("dialect", ["openai", "hermes", "json"])
+@pytest.mark.parametrize("name", ["move", "count", "ask", "refuse"])
+def test_the_oracle_succeeds(name: str, dialect: str) -> None:
+    env = NotebookEnv(task=name, dialect=dialect)
+    rewards, info = play_oracle(env)
+    assert info["success"] is True
+    assert info["ending"] == ("refusal" if name == "refuse" else "answer")
+    assert sum(rewards) == pytest.approx(len(env.task.gold.calls) + 1)
+    assert len(info["turn_rewards"]) == len(rewards)
+
+
+def test_parallel_calls_are_one_turn_and_ids_come_back() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    observation, reward, *_ = env.step(act(("list_notes", {"owner": "ann"}), ("list_notes", {"owner": "bob"})))
+    assert [message["role"] for message in observation] == ["tool", "tool"]
+    assert [message["tool_call_id"] for message in observation] == ["call_0", "call_1"]
+    assert json.loads(observation[0]["content"]) == {
+        "notes": [{"note_id": "n1", "text": "milk"}, {"note_id": "n2", "text": "bread"}]
+    }
+    assert reward == pytest.approx(1.0 - 0.05)
+
+
+def test_a_conflict_in_one_turn_is_a_tool_error() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    delete = ("delete_note", {"owner": "ann", "note_id": "n1"})
+    observation, *_ = env.step(act(delete, delete))
+    assert "error" in json.loads(observation[1]["content"])
+    assert env.sandbox.diff()["notes/ann"]["n1"]["after"] is None
+
+
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [
+        (act(("nope", {})), "no tool named"),
+        (act(("add_note", {"owner": 5})), "argument `owner`"),
+        ({"content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}, "not valid JSON"),
+        ({"content": None, "tool_calls": 7}, "must be a list"),
+        (None, "an action is text"),
+        ({"content": None, "tool_calls": [{1, 2}]}, "an action is text"),
+    ],
+)
+def test_a_bad_action_is_data(action: Any, word: str) -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    observation, reward, terminated, truncated, info = env.step(action)
+    assert word in observation[0]["content"]
+    assert observation[0]["role"] == "tool"
+    assert reward == pytest.approx(-0.05)
+    assert not terminated
+    assert not truncated
+    assert "success" not in info
+
+
+def test_a_malformed_call_in_text_is_answered_not_ended() -> None:
+    env = NotebookEnv(task="move", dialect="hermes")
+    env.reset()
+    observation, _, terminated, _, _ = env.step("<tool_call>{oops</tool_call>")
+    assert "not valid JSON" in observation[0]["content"]
+    assert not terminated
+    assert env.trace().turns[0].malformed
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(max_size=30) | st.recursive(st.none() | st.text(), st.lists) | st.dictionaries(
+    st.sampled_from(["content", "tool_calls", "refusal", "role"]),
+    st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)),
+), max_size=5))  # fmt: skip
+def test_no_action_raises(actions: list[Any]) -> None:
+    env = NotebookEnv(task="ask", dialect="json")
+    env.reset()
+    for action in actions:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        assert observation in env.observation_space
+        assert isinstance(reward, float)
+        if terminated or truncated:
+            break
+
+
+def test_asking_for_the_slot_brings_the_reply_and_counts() -> None:
+    env = NotebookEnv(task="ask")
+    env.reset()
+    observation, reward, terminated, *_ = env.step("What should it say?")
+    assert observation == ({"role": "user", "content": "Write tea."},)
+    assert (reward, terminated) == (0.0, False)
+    env.step(act(("add_note", {"owner": "bob", "text": "tea"})))
+    *_, info = env.step("Done.")
+    assert info["checks"] == {"asked:text": True, "state": True}
+    assert info["success"]
+
+
+def test_guessing_instead_of_asking_fails() -> None:
+    env = NotebookEnv(task="ask")
+    env.reset()
+    env.step(act(("add_note", {"owner": "bob", "text": "tea"})))
+    *_, terminated, _, info = env.step("I wrote some text.")
+    assert terminated
+    assert info["checks"] == {"asked:text": False, "state": True}
+    assert not info["success"]
+
+
+def test_a_refusal_must_be_marked_and_change_nothing() -> None:
+    env = NotebookEnv(task="refuse")
+    env.reset()
+    *_, info = env.step("There is no Zoe.")
+    assert not info["success"]
+    env.reset()
+    env.step(act(("add_note", {"owner": "zoe", "text": "hi"})))
+    *_, info = env.step("CANNOT: there is no Zoe.")
+    assert info["checks"] == {"refused": True, "unchanged": False}
+
+
+def test_an_answer_ends_the_episode_and_is_paid_once() -> None:
+    env = NotebookEnv(task="count")
+    env.reset()
+    _, reward, terminated, truncated, info = env.step("<answer>2</answer>")
+    assert (terminated, truncated, info["success"]) == (True, False, True)
+    assert reward == pytest.approx(1.0)
+    with pytest.raises(UsageError, match="the episode has ended \\(answer\\); call reset"):
+        env.step("<answer>2</answer>")
+
+
+def test_a_valid_other_path_gets_the_outcome() -> None:
+    env = NotebookEnv(task="move", reward="outcome")
+    env.reset()
+    env.step(act(("delete_note", {"owner": "ann", "note_id": "n1"})))
+    env.step(act(("add_note", {"owner": "bob", "text": "milk"})))
+    _, reward, _, _, info = env.step("Moved.")
+    assert info["success"]
+    assert reward == 1.0
+
+
+def test_budgets_truncate() -> None:
+    env = NotebookEnv(task="move", max_turns=2)
+    env.reset()
+    look = act(("list_notes", {"owner": "ann"}))
+    assert env.step(look)[3] is False
+    _, _, terminated, truncated, info = env.step(look)
+    assert (terminated, truncated) == (False, True)
+    assert (info["success"], info["ending"]) == (False, "max_turns")
+    many = NotebookEnv(task=make_task("move", limits=TaskLimits(max_calls_per_turn=2)))
+    many.reset()
+    observation, *_ = many.step(act(*[("list_notes", {"owner": "ann"})] * 3))
+    assert "at most 2 calls" in observation[2]["content"]
+    late = NotebookEnv(task=make_task("move", limits=TaskLimits(max_seconds=1e-9)))
+    late.reset()
+    assert late.step(look)[4]["ending"] == "max_seconds"
+
+
+@pytest.mark.parametrize("name", ["explode", "babble"])
+def test_a_tools_bug_is_a_typed_infrastructure_failure(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(act(("list_notes", {"owner": "ann"})))
+    observation, reward, terminated, truncated, info = env.step(act((name, {})))
+    assert (observation, reward, terminated, truncated) == ((), 0.0, False, True)
+    assert info["infra_error"]["tool"] == name
+    assert info["infra_error"]["kind"] == "tool_bug"
+    assert "success" not in info
+    trace = env.trace()
+    assert trace.success is None
+    assert trace.infra_error == info["infra_error"]
+    if name == "explode":
+        assert "KeyError" in caplog.text
+    env.reset()
+    assert env.step("Moved.")[2]
+
+
+def test_match_explains_every_point() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    calls = [("list_notes", {"owner": "bob"}), ("add_note", {"owner": "bob", "text": "milk"}), ("nope", {})]
+    *_, info = env.step(act(*calls))
+    match = info["match"].to_dict()
+    assert [entry["status"] for entry in match["calls"]] == ["matched", "matched", "failed"]
+    assert match["calls"][0]["wrong"] == ["owner"]
+    assert match["calls"][0]["score"] == pytest.approx(0.1)
+    assert match["unmatched_gold"] == [2]
+    assert match["parts"] == pytest.approx({"match": 1.1, "failed": -0.05})
+    assert match["reward"] == pytest.approx(sum(match["parts"].values()))
+    assert pickle.loads(pickle.dumps(info["match"])) == info["match"]
+
+
+def test_nothing_of_the_gold_shows_in_what_is_printed() -> None:
+    env = NotebookEnv(task="move")
+    _, info = env.reset()
+    assert repr(info["oracle"]) == "<oracle>"
+    assert "n1" not in repr(info)
+
+
+def test_what_is_handed_out_can_be_changed_without_harm() -> None:
+    env = NotebookEnv(task="move")
+    observation, info = env.reset()
+    observation[0]["content"] = "changed"
+    info["tools"].clear()
+    action = act(("list_notes", {"owner": "ann"}))
+    result, *_ = env.step(action)
+    action["tool_calls"][0]["function"]["name"] = "changed"
+    result[0]["content"] = "changed"
+    again, info = env.reset()
+    assert again[0]["content"] == "Keep notes."
+    assert len(info["tools"]) == 5
+    env.step(act(("list_notes", {"owner": "ann"})))
+    assert env.trace().turns[0].action["tool_calls"][0]["function"]["name"] == "list_notes"
+    assert "milk" in env.trace().turns[0].observation[0]["content"]
+
+
+# Misuse
+
+
+def test_misuse_is_told_clearly() -> None:
+    with pytest.raises(UsageError, match="no split 'dev'"):
+        NotebookEnv(split="dev")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no dialect"):
+        NotebookEnv(dialect="xml")
+    with pytest.raises(UsageError, match="max_turns=0"):
+        NotebookEnv(max_turns=0)
+    with pytest.raises(UsageError, match="render mode"):
+        NotebookEnv(render_mode="human")
+    with pytest.raises(UsageError, match="task=5"):
+        NotebookEnv(task=5)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no task 'train/x'"):
+        NotebookEnv(task="train/x").reset()
+    with pytest.raises(UsageError, match="reset options \\['taks'\\]"):
+        NotebookEnv().reset(options={"taks": "move"})
+    with pytest.raises(UsageError, match="call reset"):
+        NotebookEnv().step("hi")
+    with pytest.raises(UsageError, match="call reset"):
+        NotebookEnv().snapshot()
+    with pytest.raises(ValidationError):
+        NotebookEnv(task={"id": "x"})
+    with pytest.raises(UsageError, match="checks nothing"):
+        NotebookEnv(task=make_task("move", gold=tir_gym.GoldTrace())).reset()
+
+
+def test_a_task_may_be_an_id_a_record_or_a_dict() -> None:
+    task = make_task("count")
+    for given_task in ("count", task, task.model_dump(), json.loads(task.model_dump_json())):
+        env = NotebookEnv(task=given_task)
+        assert play_oracle(env)[1]["success"]
+        assert env.reset(options={"task": "move"})[1]["task_id"] == "move"
+        assert env.reset()[1]["task_id"] == "count"
+
+
+def test_render_shows_the_conversation() -> None:
+    env = NotebookEnv(task="count", render_mode="ansi")
+    play_oracle(env)
+    shown = env.render()
+    assert "[user] Please count." in (shown or "")
+    assert 'list_notes({"owner": "ann"})' in (shown or "")
+
+
+# Branching
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_a_restored_episode_continues_to_the_same_bytes(id: str) -> None:
+    env = gym.make(id, split="test").unwrapped
+    assert isinstance(env, ToolEnv)
+    _, info = env.reset(seed=11)
+    script = [env.dialect.render(*move) for move in info["oracle"].script()]
+    for cut in range(len(script)):
+        env.reset(seed=11)
+        for action in script[:cut]:
+            env.step(action)
+        snapshot = env.snapshot()
+        twin = env.fork()
+        other = gym.make(id, split="test").unwrapped
+        assert isinstance(other, ToolEnv)
+        for action in ("wrong turn", *script[:1]):
+            if env.step(action)[2]:
+                break
+        env.restore(snapshot)
+        other.restore(snapshot)
+        traces = []
+        for branch in (env, twin, other):
+            for action in script[cut:]:
+                branch.step(action)
+            traces.append(branch.trace().model_copy(update={"provenance": env.trace().provenance}).canonical())
+        assert traces[0] == traces[1] == traces[2]
+        assert env.trace().success
+
+
+def test_branches_do_not_see_each_other() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    twin = env.fork()
+    twin.step(act(("add_note", {"owner": "bob", "text": "milk"})))
+    assert env.sandbox.diff() == {}
+    assert twin.sandbox.diff()
+    assert env.trace().turns == ()
+
+
+# Same bytes
+
+_PLAY = """
+import sys, gymnasium as gym, tir_gym
+env = gym.make(sys.argv[1], split="test").unwrapped
+for seed in range(6):
+    _, info = env.reset(seed=seed)
+    for n, (text, calls) in enumerate(info["oracle"].script()):
+        env.step(env.dialect.render(text, calls))
+        if env.trace().ending: break
+    sys.stdout.buffer.write(env.trace().canonical() + b"\\n" + env.sandbox.digest().encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_two_processes_write_the_same_bytes(id: str, tmp_path: Path) -> None:
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", _PLAY, id],
+            capture_output=True,
+            check=True,
+            cwd=tmp_path,
+            env={"PYTHONHASHSEED": hash_seed, "PATH": ""},
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert len(outputs[0]) > 1000
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize("name", ["move", "ask", "refuse"])
+def test_a_trace_round_trips_through_json(name: str) -> None:
+    env = NotebookEnv(task=name)
+    play_oracle(env)
+    trace = env.trace(agent="oracle")
+    again = tir_gym.Trace.model_validate_json(trace.canonical())
+    assert again == trace
+    assert again.canonical() == trace.canonical()
+
+
+def test_a_trace_survives_any_text() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(act(("add_note", {"owner": "bob", "text": "\ud800\x00\u2028 <script>"})))
+    env.step("\udfff done")
+    assert env.trace().canonical() == env.trace().canonical()
+
+
+def test_tasks_are_drawn_from_the_seed() -> None:
+    env, other = NotebookEnv(), NotebookEnv()
+    ids = [env.reset(seed=5)[1]["task_id"], *(env.reset()[1]["task_id"] for _ in range(5))]
+    assert ids == [other.reset(seed=5)[1]["task_id"], *(other.reset()[1]["task_id"] for _ in range(5))]
+    assert len(set(ids)) > 1
+    assert all(id.startswith("test/") for id in [NotebookEnv(split="test").reset(seed=1)[1]["task_id"]])

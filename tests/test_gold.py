@@ -1,0 +1,136 @@
+"""Replaying gold traces, and finding the ones that are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from notebook import GOLDS, MOVE, TOOLS, WORLD, make_task
+from pydantic import ValidationError
+
+from tir_gym import GoldCall, GoldTrace, ToolResult
+from tir_gym.checks import same_changes
+from tir_gym.errors import UsageError
+from tir_gym.gold import faults, refs, replay, resolve
+from tir_gym.records import AnswerCheck, Ref, StateCheck, UnchangedCheck
+from tir_gym.sandboxes.state import StateSandbox
+
+
+@pytest.fixture
+def sandbox() -> StateSandbox:
+    from datetime import datetime
+
+    return StateSandbox(TOOLS, WORLD, datetime(2025, 1, 6, 9))
+
+
+def test_replay_resolves_references_and_reaches_the_end_state(sandbox: StateSandbox) -> None:
+    gold = replay(MOVE, sandbox)
+    assert gold.calls[1].arguments == {"owner": "bob", "text": "milk"}
+    assert gold.calls[2].arguments == {"owner": "ann", "note_id": "n1"}
+    assert gold.after == ((), (0,), (0,))
+    assert gold.levels() == [[0], [1, 2]]
+    assert set(gold.changes) == {"notes/ann", "notes/bob"}
+    assert gold.changes["notes/ann"] == {"n1": {"before": {"note_id": "n1", "text": "milk"}, "after": None}}
+
+
+@pytest.mark.parametrize("name", GOLDS)
+def test_sound_golds_have_no_faults(name: str, sandbox: StateSandbox) -> None:
+    before = sandbox.digest()
+    assert faults(make_task(name), sandbox) == []
+    assert sandbox.digest() == before
+
+
+def call(name: str, **arguments: Any) -> GoldCall:
+    return GoldCall(name=name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("gold", "fault"),
+    [
+        (
+            GoldTrace(calls=(call("delete_note", owner="ann", note_id="zz"),), checks=(StateCheck(),)),
+            "fails: no note zz",
+        ),
+        (GoldTrace(calls=(call("nope"),), checks=(StateCheck(),)), "fails: there is no tool named 'nope'"),
+        (GoldTrace(calls=(call("list_notes", owner="ann"),), checks=(StateCheck(),)), "doing nothing would succeed"),
+        (GoldTrace(calls=(call("list_notes", owner="ann"),)), "nothing is checked"),
+        (
+            GoldTrace(calls=(call("add_note", owner="a", text="b"),), checks=(UnchangedCheck(),)),
+            "must stay unchanged",
+        ),
+        (
+            GoldTrace(
+                calls=(call("list_notes", owner="ann"), call("add_note", owner="a", text="b")), checks=(StateCheck(),)
+            ),
+            "call 0 (list_notes) is not needed",
+        ),
+        (
+            GoldTrace(
+                calls=(call("add_note", owner="a", text={"$ref": {"call": 1, "path": []}}),), checks=(StateCheck(),)
+            ),
+            "has no result at that point",
+        ),
+        (
+            GoldTrace(
+                calls=(
+                    call("list_notes", owner="ann"),
+                    call("add_note", owner="a", text={"$ref": {"call": 0, "path": ["notes", 9, "text"]}}),
+                ),
+                checks=(StateCheck(),),
+            ),
+            "no 9 there",
+        ),
+        (
+            GoldTrace(
+                calls=(call("list_notes", owner="ann"),),
+                checks=(AnswerCheck(value="jam", sources=(Ref(call=0, path=("notes", 0, "text")),)),),
+            ),
+            "is not what its sources hold",
+        ),
+    ],
+)
+def test_each_fault_is_found(gold: GoldTrace, fault: str, sandbox: StateSandbox) -> None:
+    found = faults(make_task("move", gold=gold), sandbox)
+    assert any(fault in text for text in found), found
+
+
+def test_faults_of_alternatives_are_found_too(sandbox: StateSandbox) -> None:
+    broken = GoldTrace(calls=(call("nope"),), checks=(StateCheck(),))
+    task = make_task("move", gold=MOVE.model_copy(update={"alternatives": (broken,)}))
+    assert any("nope" in text for text in faults(task, sandbox))
+
+
+def test_references_are_found_and_followed_anywhere() -> None:
+    value = {"a": [{"$ref": {"call": 0, "path": ["x", 1]}}, 5], "b": {"c": {"$ref": {"call": 1}}}}
+    assert [ref.call for ref in refs(value)] == [0, 1]
+    assert resolve(value, [ToolResult(content={"x": [1, 2]}), ToolResult(content="y")]) == {
+        "a": [2, 5],
+        "b": {"c": "y"},
+    }
+    with pytest.raises(UsageError, match="call 1"):
+        resolve(value, [ToolResult(content={"x": [1, 2]}), ToolResult(error="no")])
+
+
+def test_edges_must_point_forward() -> None:
+    with pytest.raises(ValidationError, match="edge"):
+        GoldTrace(calls=(call("a"), call("b")), after=((1, 0),))
+    with pytest.raises(ValidationError, match="edge"):
+        GoldTrace(calls=(call("a"),), after=((0, 1),))
+
+
+def row(before: Any, after: Any) -> dict[str, Any]:
+    return {"before": before, "after": after}
+
+
+def test_states_are_compared_by_content_ids_of_new_records_aside() -> None:
+    ours = {"t": {"k1": row(None, {"id": "k1", "n": 1}), "k2": row(None, {"id": "k2", "n": 2})}}
+    swapped = {"t": {"z1": row(None, {"id": "z1", "n": 2}), "z2": row(None, {"id": "z2", "n": 1})}}
+    other = {"t": {"z1": row(None, {"id": "z1", "n": 2}), "z2": row(None, {"id": "z2", "n": 2})}}
+    assert same_changes(ours, swapped)
+    assert not same_changes(ours, other)
+    assert not same_changes(ours, {})
+    assert not same_changes({"t": {"k": row({"n": 1}, {"n": 2})}}, {"t": {"k": row({"n": 1}, {"n": 3})}})
+    assert not same_changes({"t": {"k": row({"n": 1}, None)}}, {"t": {"j": row({"n": 1}, None)}})
+    near = {"t/x": {"k": row({}, {"text": "Buy milk"})}}, {"t/x": {"k": row({}, {"text": "buy milk!"})}}
+    assert not same_changes(*near)
+    assert same_changes(*near, {"t.text": "text:0.8"})
