@@ -67,7 +67,8 @@ $(DEV):
 # ones do.
 define install
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "error: tir-gym needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	found=$$($(PYTHON) --version 2>/dev/null || echo "not to be found"); \
+	echo "error: tir-gym needs Python 3.11 or newer, and '$(PYTHON)' is $$found." >&2; \
 	echo "       Name one that is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }; \
 $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 	echo "error: '$(PYTHON)' cannot make virtual environments: its venv or ensurepip module is missing." >&2; \
