@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import numpy as np
 
 from tir_gym.answers import states
 from tir_gym.compare import comparator, json_equal
-from tir_gym.records import AnswerCheck, AskedCheck, Check, RefusedCheck, StateCheck, UnchangedCheck
+from tir_gym.records import (
+    AnswerCheck,
+    AskedCheck,
+    Check,
+    FamilyCheck,
+    RefusedCheck,
+    StateCheck,
+    UnchangedCheck,
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,14 @@ class Ending:
     refused: bool
     asked: frozenset[str]
     """Slots that the agent asked for and the user gave."""
+    family: Mapping[str, bool] = field(default_factory=dict)
+    """The family's own rules, as it has judged them."""
 
 
 def check_name(check: Check) -> str:
-    """A stable name for tables: `state`, `answer`, `asked:due_date`, ..."""
+    """A stable name for tables: `state`, `answer`, `asked:due_date`, ..., and a family's rule by its own name."""
+    if isinstance(check, FamilyCheck):
+        return check.rule
     return f"asked:{check.slot}" if isinstance(check, AskedCheck) else check.kind
 
 
@@ -49,6 +61,8 @@ def holds(check: Check, ending: Ending, gold_changes: Mapping[str, Any]) -> bool
         return ending.refused
     if isinstance(check, AnswerCheck):
         return ending.answer is not None and not ending.refused and states(ending.answer, check)
+    if isinstance(check, FamilyCheck):
+        return ending.family.get(check.rule, False)
     assert_never(check)
 
 

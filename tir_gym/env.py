@@ -140,6 +140,23 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         """The family's own figures at the end of an episode; none by default."""
         return {}
 
+    def judge(self, rule: str, trace: Trace) -> bool:
+        """Whether the rule of a `FamilyCheck` holds for an episode that has come to its end.
+
+        Raises:
+            UsageError: The family has no such rule.
+        """
+        raise UsageError(f"{self.env_id or type(self).__name__} has no rule {rule!r} for a FamilyCheck")
+
+    def user_turn_info(self, task: Task, stage: int) -> dict[str, Any]:
+        """What the family adds to `info` whenever the user has spoken; nothing by default.
+
+        Args:
+            task: The task being played.
+            stage: Replies of the user so far: 0 at reset.
+        """
+        return {}
+
     # The life of an episode.
 
     def reset(
@@ -171,6 +188,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             deadline=None if limits.max_seconds is None else time.monotonic() + limits.max_seconds,
         )
         info = {"tools": list(prepared.openai_tools), "task_id": prepared.task.id, "oracle": prepared.oracle}
+        info |= self.user_turn_info(prepared.task, 0)
         return tuple(dict(message) for message in prepared.task.messages), info
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -204,6 +222,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         )
         played.reward, played.parts = match.reward, match.parts
         info: dict[str, Any] = {"match": match}
+        if episode.conversation.stage != stage:
+            info |= self.user_turn_info(episode.prepared.task, episode.conversation.stage)
         if episode.ending is not None:
             self._conclude(episode, outcome, info)
         terminated = episode.ending in ("answer", "refusal")
@@ -376,11 +396,14 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
 
     def _outcome(self, episode: _Episode) -> float:
         last = episode.turns[-1]
+        rules = episode.prepared.family_rules
+        trace = self.trace() if rules else None
         episode.checks = episode.prepared.evaluate(
             changes=episode.sandbox.diff(),
             answer=last.text,
             refused=episode.ending == "refusal",
             asked=episode.conversation.given,
+            family={rule: self.judge(rule, trace) for rule in rules} if trace is not None else None,
         )
         episode.success = all(episode.checks.values())
         return episode.prepared.outcome(self.reward.outcome_by, episode.success, last.text)

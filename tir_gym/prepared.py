@@ -13,7 +13,7 @@ from tir_gym.errors import UsageError
 from tir_gym.frozen import freeze
 from tir_gym.gold import replay
 from tir_gym.oracle import Oracle
-from tir_gym.records import AnswerCheck, GoldTrace, Task
+from tir_gym.records import AnswerCheck, FamilyCheck, GoldTrace, Task
 from tir_gym.rewards.credit import GoldSide
 from tir_gym.sandbox import Sandbox
 
@@ -37,6 +37,8 @@ class PreparedTask:
         self._start = sandbox.snapshot()
         comparators = {spec.name: spec.comparators for spec in task.tools}
         self.sides = tuple(self._side(trace, comparators) for trace in (task.gold, *task.gold.alternatives))
+        checks = [check for trace in (task.gold, *task.gold.alternatives) for check in trace.checks]
+        self.family_rules = tuple(sorted({check.rule for check in checks if isinstance(check, FamilyCheck)}))
         self.openai_tools = tuple(freeze(spec.to_openai()) for spec in task.tools)
         self.oracle = Oracle(task, self.sides[0].gold)
 
@@ -50,10 +52,16 @@ class PreparedTask:
         return starts[min(later)] if later else self.sides[0].gold.end
 
     def evaluate(
-        self, *, changes: Mapping[str, Any], answer: str, refused: bool, asked: frozenset[str]
+        self,
+        *,
+        changes: Mapping[str, Any],
+        answer: str,
+        refused: bool,
+        asked: frozenset[str],
+        family: Mapping[str, bool] | None = None,
     ) -> dict[str, bool]:
         """Each declared check by name; those of the alternative that has most of them right."""
-        ending = Ending(changes, answer, refused, asked)
+        ending = Ending(changes, answer, refused, asked, family or {})
         best: dict[str, bool] = {}
         for side in self.sides:
             checks = side.gold.trace.checks or self.task.gold.checks

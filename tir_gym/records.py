@@ -110,6 +110,8 @@ class GoldCall(Record):
     arguments: dict[str, Any] = {}
     stage: int = Field(default=0, ge=0)
     """User turns that must have been delivered before the call can be known: 0 for the opening request."""
+    refused: bool = False
+    """Whether the tool must refuse it, as when a user wants to see that the old password no longer works."""
 
 
 class StateCheck(Record):
@@ -151,8 +153,16 @@ class AnswerCheck(Record):
     """Where the value, or each part of it, is found in the results of the gold calls."""
 
 
+class FamilyCheck(Record):
+    """A rule of the family's own must hold, such as one that a published benchmark prescribes: `ToolEnv.judge`."""
+
+    kind: Literal["family"] = "family"
+    rule: str
+    """Its name."""
+
+
 Check: TypeAlias = Annotated[
-    StateCheck | UnchangedCheck | AskedCheck | RefusedCheck | AnswerCheck, Field(discriminator="kind")
+    StateCheck | UnchangedCheck | AskedCheck | RefusedCheck | AnswerCheck | FamilyCheck, Field(discriminator="kind")
 ]
 
 
