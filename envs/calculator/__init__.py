@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import random
 from datetime import datetime
+from typing import Any
 
 from tir_gym.env import Split, ToolEnv
 from tir_gym.errors import ToolError
+from tir_gym.gold import verified
 from tir_gym.records import AnswerCheck, GoldCall, GoldTrace, Ref, Task
 from tir_gym.sandboxes.state import StateSandbox, World
 from tir_gym.tool import Toolkit, tool
@@ -52,7 +53,7 @@ def divide(a: float, b: float) -> float:
 
     Args:
         a: Number to divide.
-        b: Number to divide by.
+        b: Number to divide by, other than 0.
     """
     if b == 0:
         raise ToolError("division by zero; choose another b")
@@ -63,36 +64,37 @@ TOOLS = Toolkit([add, subtract, multiply, divide])
 
 SYSTEM = (
     "You are a careful calculator. Use the tools for every operation, one step at a time. "
-    "End with the result inside <answer></answer>."
+    "End with the last tool's result, unrounded, inside <answer></answer>."
 )
 
-_PHRASES = {
-    "add": ("add {} to it", "increase that by {}"),
-    "subtract": ("subtract {} from it", "take {} away from that"),
-    "multiply": ("multiply it by {}", "scale that by a factor of {}"),
+# The test split has wordings and lengths of its own, so no test task is a train task in other words.
+WORDINGS = {
+    "add": {"train": "add {} to it", "test": "increase that by {}"},
+    "subtract": {"train": "subtract {} from it", "test": "take {} away from that"},
+    "multiply": {"train": "multiply it by {}", "test": "scale that by a factor of {}"},
+    "divide": {"train": "divide it by {}", "test": "split that into {} equal parts"},
 }
-_OPERATORS = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul}
+LENGTHS = {"train": (2, 4), "test": (3, 5)}
 
 
 class CalculatorEnv(ToolEnv):
-    """Chains of one to five operations, each on the result of the one before."""
+    """Chains of two to five operations, each on the result of the one before."""
 
     env_id = "tir_gym/Calculator-v0"
 
     def make_task(self, split: Split, number: int) -> Task:
         rng = random.Random(f"calculator/{split}/{number}")
-        # Wordings and lengths are held out, so no test task is a train task in other words.
-        wording = 0 if split == "train" else 1
-        length = rng.choice((1, 2, 4) if split == "train" else (3, 5))
-        result = rng.randint(2, 99)
-        words, calls = [f"Start with {result}"], []
-        for step in range(length):
-            name, value = rng.choice(sorted(_OPERATORS)), rng.randint(2, 99)
-            before = {"$ref": {"call": step - 1, "path": []}} if step else result
+        start = rng.randint(2, 999)
+        words, calls = [f"Start with {start}"], []
+        before: Any = start
+        result = float(start)
+        for position in range(rng.choice(LENGTHS[split])):
+            name, value = rng.choice(sorted(WORDINGS)), rng.randint(2, 999)
+            words.append(WORDINGS[name][split].format(value))
             calls.append(GoldCall(name=name, arguments={"a": before, "b": value}))
-            words.append(_PHRASES[name][wording].format(value))
-            result = _OPERATORS[name](result, value)
-        return Task(
+            before = {"$ref": {"call": position, "path": []}}
+            result = TOOLS[name](result, value)
+        task = Task(
             id=f"{split}/{number}",
             messages=(
                 {"role": "system", "content": SYSTEM},
@@ -101,11 +103,12 @@ class CalculatorEnv(ToolEnv):
             tools=TOOLS.specs,
             gold=GoldTrace(
                 calls=tuple(calls),
-                checks=(AnswerCheck(type="number", value=result, sources=(Ref(call=length - 1),)),),
+                checks=(AnswerCheck(type="number", value=result, sources=(Ref(call=len(calls) - 1),)),),
                 reply=f"The result is <answer>{result}</answer>.",
             ),
-            tags=(f"chain-{length}",),
+            tags=(f"chain-{len(calls)}",),
         )
+        return verified(task, self.make_sandbox(task))
 
     def make_sandbox(self, task: Task) -> StateSandbox:
         return StateSandbox(TOOLS, World({}), datetime.fromisoformat(task.now))
