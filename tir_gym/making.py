@@ -1,0 +1,70 @@
+"""Make an environment from its name: a registered id, or `module:Class` for a `ToolEnv` that is not registered.
+
+What `gym.make` gives, without its wrappers and with errors that say what to do: for code that plays whole episodes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+from tir_gym.env import ToolEnv
+from tir_gym.errors import UsageError
+from tir_gym.registration import cards
+
+
+def make_env(id: str, /, **options: Any) -> ToolEnv:
+    """An environment, unwrapped, its `spec` set so that its traces say where they come from.
+
+    Args:
+        id: `tir_gym/Calculator-v0`, `Calculator-v0`, or `module:Class`.
+        options: For its constructor.
+
+    Raises:
+        UsageError: No such environment, a class that is no `ToolEnv`, or an option that it does not take.
+    """
+    try:
+        if is_registered(id):
+            env: Any = gymnasium.make(id, disable_env_checker=True, **options).unwrapped
+        else:
+            env = _class_named(id)(**options)
+            env.spec = EnvSpec(id=id, entry_point=id, kwargs=options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UsageError(f"{id}: {str(error).partition('() ')[2] or error}; see `tir-gym info {id}`") from None
+    if not isinstance(env, ToolEnv):
+        raise UsageError(f"{id} is a {type(env).__name__}, which is no ToolEnv; see `tir-gym list`")
+    return env
+
+
+def is_registered(id: str) -> bool:
+    """Whether the id is in Gymnasium's registry, so that making it imports nothing that its name alone chose."""
+    return id in gymnasium.registry or id.removeprefix("tir_gym:") in gymnasium.registry
+
+
+def _class_named(id: str) -> type[ToolEnv]:
+    module, _, name = id.partition(":")
+    if not module or not name:
+        raise UsageError(_no_such(id))
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there and lacks something itself
+        raise UsageError(f"{id}: there is no module {module!r}; run from the folder that holds it") from None
+    if not (isinstance(found, type) and issubclass(found, ToolEnv)):
+        raise UsageError(f"{id}: {module} has no class {name!r} that extends ToolEnv")
+    return found
+
+
+def _no_such(id: str) -> str:
+    known = list(cards())
+    short = {name.rpartition("/")[2].casefold(): name for name in known}
+    near = difflib.get_close_matches(id.rpartition("/")[2].casefold(), short, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(short[name] for name in near)}?" if near else f"there are {', '.join(known)}"
+    return f"no environment {id!r}; {hint} An environment of your own is `module:Class`."
