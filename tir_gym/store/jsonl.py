@@ -69,7 +69,7 @@ def import_jsonl(store: Store, path: str | Path, name: str) -> Run:
     """
     first: PlayedEpisode | None = None
     lines: dict[tuple[str, int], int] = {}
-    for number, played, beside in _read(path):
+    for number, played, beside in read_jsonl(path):
         key = (played.trace.provenance.task_id, beside.repeat)
         if key in lines:
             raise UsageError(f"{path}, line {number}: task {key[0]}, repeat {key[1]} is on line {lines[key]} already")
@@ -93,7 +93,7 @@ def import_jsonl(store: Store, path: str | Path, name: str) -> Run:
                 played,
                 outcome_of(played, repeat=beside.repeat, oracle_return=beside.oracle_return, tags=beside.tags),
             )
-            for _, played, beside in _read(path)
+            for _, played, beside in read_jsonl(path)
         ),
     )
 
@@ -120,8 +120,12 @@ def _beside(row: EpisodeRow) -> dict[str, Any]:
     }
 
 
-def _read(path: str | Path) -> Iterator[tuple[int, PlayedEpisode, Beside]]:
-    """The episodes of a file with their line numbers, from 1; blank lines are passed over."""
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, PlayedEpisode, Beside]]:
+    """The episodes of a file with their line numbers, from 1; blank lines are passed over.
+
+    Raises:
+        UsageError: As `import_jsonl`, but for episodes that come twice.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
