@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from tir_gym.errors import UsageError
-from tir_gym.matching.similarity import Strictness
+from tir_gym.matching.gold_index import Strictness
 from tir_gym.records import Record
 
 
