@@ -1,11 +1,15 @@
 """Every folder under `envs/` with a `card.toml` is an environment: found, registered with Gymnasium, described.
 
 A card says the id, the class, and what a reader should know; nothing of the family is imported until it is made.
+Where the data of a data set is found under `$TIR_GYM_SHARED`, each of its tasks gets an id too, by file names alone.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +34,10 @@ class Card(Record):
     """One paragraph."""
     needs: Literal["", "data_dir"] = ""
     """What must be given to make it, besides its id."""
+    shared_data: str = ""
+    """Folder of its data under `$TIR_GYM_SHARED`."""
+    task_files: tuple[str, ...] = ()
+    """Patterns in that folder: files that are one task each, named after it."""
     probes: dict[str, float] = Field(default_factory=dict)
     """Best return of each reward-hacking probe as a share of the oracle's on the same task, tasks of three or more
     gold calls, under the default reward; written by `tir-gym validate ID --publish`."""
@@ -64,3 +72,27 @@ def register_envs() -> None:
         for id in (card.id, card.id.removeprefix("tir_gym/")):
             if id not in gymnasium.registry:
                 gymnasium.register(id=id, entry_point=card.entry_point)
+        shared = os.environ.get("TIR_GYM_SHARED")
+        if shared and card.task_files:
+            folder = Path(shared, card.shared_data)
+            register_tasks(card, sorted(file.stem for pattern in card.task_files for file in folder.glob(pattern)))
+
+
+def register_tasks(card: Card, names: Iterable[str], **options: str) -> list[str]:
+    """Register ids for tasks that have names: `tir_gym/ToolTalk.NAME-v0` plays the task NAME of `tir_gym/ToolTalk-v0`.
+
+    Args:
+        card: Their environment's.
+        names: Of the tasks; one that makes no Gymnasium id is passed over.
+        options: For the environment's constructor, besides the task.
+
+    Returns:
+        The ids.
+    """
+    family, _, version = card.id.rpartition("-")
+    ids = {f"{family}.{name}-{version}": name for name in names if re.fullmatch(r"[\w.-]+", name)}
+    for full, name in ids.items():
+        for id in (full, full.removeprefix("tir_gym/")):
+            gymnasium.registry.pop(id, None)  # from another folder
+            gymnasium.register(id=id, entry_point=card.entry_point, kwargs={"task": name, **options})
+    return list(ids)
