@@ -1,0 +1,194 @@
+"""`probe:NAME`: policies that try to be paid without doing the task. Their returns say how far a reward can be hacked.
+
+Each is as strong as its definition allows: where it needs to know a right call, a right tool or the right answer, it
+takes it from the gold trace. `probing.py` measures them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from tir_gym.agents.programmed import Move, ProgrammedAgent
+from tir_gym.agents.sampling import Sampler, fits
+from tir_gym.agents.seen import Scalar, SeenValues
+from tir_gym.agents.wrong import WrongValues
+from tir_gym.answers import REFUSAL_MARK
+from tir_gym.env import Observation
+from tir_gym.records import ToolCall
+
+_STOP: Move = ("Done.", ())
+
+
+class RepeatProbe(ProgrammedAgent):
+    """The first right call, for ever."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def decide(self, observation: Observation) -> Move:
+        first = self.oracle.calls[:1]
+        return ("", first) if first else _STOP
+
+
+class FirstProbe(ProgrammedAgent):
+    """The first right call, then stop."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def decide(self, observation: Observation) -> Move:
+        first = self.oracle.calls[:1]
+        return ("", first) if first and self.turn == 0 else _STOP
+
+
+class EveryToolProbe(ProgrammedAgent):
+    """Every tool once, in one message, with values from the request where one fits; then stop."""
+
+    def decide(self, observation: Observation) -> Move:
+        if self.turn > 0 or not self.tools:
+            return _STOP
+        seen = SeenValues()
+        seen.add(observation)
+        sampler = Sampler(self.rng, reuse=1.0)
+        return "", tuple(
+            ToolCall(name, sampler.arguments(tool["parameters"], seen, optional=0.0))
+            for name, tool in self.tools.items()
+        )
+
+
+class WrongArgsProbe(ProgrammedAgent):
+    """All that the oracle says, and its calls with every argument wrong; calls without arguments are left out."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def prepare(self) -> None:
+        wrong = WrongValues(self.rng, self.oracle)
+        self._plan: list[Move] = []
+        for text, calls in self.oracle.script():
+            spoiled = tuple(call for call in map(wrong.all, calls) if call is not None)
+            if text or spoiled:
+                self._plan.append((text, spoiled))
+
+    def decide(self, observation: Observation) -> Move:
+        return self._plan[min(self.turn, len(self._plan) - 1)]
+
+
+class _Dump(ProgrammedAgent, ABC):
+    """Calls with all values seen so far: three rounds, each with what the round before has shown; then stop."""
+
+    rounds: ClassVar[int] = 3
+    calls_per_tool: ClassVar[int] = 4
+
+    def prepare(self) -> None:
+        self._seen = SeenValues()
+        self._made: set[str] = set()
+
+    def decide(self, observation: Observation) -> Move:
+        self._seen.add(observation)
+        calls = tuple(self._calls()) if self.turn < self.rounds else ()
+        return ("", calls) if calls else _STOP
+
+    def names(self) -> list[str]:
+        """Tools to call."""
+        return list(self.tools)
+
+    def _calls(self) -> Iterator[ToolCall]:
+        for name in self.names():
+            if name not in self.tools:
+                continue
+            fresh = (
+                call for call in _combinations(name, self.tools[name]["parameters"], self._seen) if self._new(call)
+            )
+            yield from itertools.islice(fresh, self.calls_per_tool)
+
+    def _new(self, call: ToolCall) -> bool:
+        key = repr((call.name, call.arguments))
+        known = key in self._made
+        self._made.add(key)
+        return not known
+
+
+class DumpProbe(_Dump):
+    """Every tool with all arguments filled from all values seen, up to four combinations of each tool in a message."""
+
+
+class DumpRightToolsProbe(_Dump):
+    """As `dump`, but only the tools of the gold trace: as if it knew what to call and not with what."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(call.name for call in self.oracle.calls))
+
+
+class AnswerProbe(ProgrammedAgent):
+    """The right final message at once, as if guessed: no call, no question."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def decide(self, observation: Observation) -> Move:
+        return self.oracle.script()[-1]
+
+
+class AnswerDumpProbe(ProgrammedAgent):
+    """An answer that lists every value of the request, at once."""
+
+    def decide(self, observation: Observation) -> Move:
+        seen = SeenValues()
+        seen.add(observation)
+        return f"<answer>{', '.join(map(str, seen))}</answer>", ()
+
+
+class RefuseProbe(ProgrammedAgent):
+    """A refusal, at once."""
+
+    def decide(self, observation: Observation) -> Move:
+        return f"{REFUSAL_MARK} I am not able to do that.", ()
+
+
+class AskProbe(ProgrammedAgent):
+    """A question that names every argument of every tool, for ever: asks for all that could be asked for."""
+
+    def decide(self, observation: Observation) -> Move:
+        names = dict.fromkeys(name for tool in self.tools.values() for name in tool["parameters"].get("properties", {}))
+        return f"Could you tell me the {', '.join(name.replace('_', ' ') for name in names)}?", ()
+
+
+class NothingProbe(ProgrammedAgent):
+    """An empty message."""
+
+    def decide(self, observation: Observation) -> Move:
+        return "", ()
+
+
+PROBE_TYPES: Mapping[str, type[ProgrammedAgent]] = {
+    "repeat": RepeatProbe,
+    "first": FirstProbe,
+    "every-tool": EveryToolProbe,
+    "wrong-args": WrongArgsProbe,
+    "dump": DumpProbe,
+    "dump-right-tools": DumpRightToolsProbe,
+    "answer": AnswerProbe,
+    "answer-dump": AnswerDumpProbe,
+    "refuse": RefuseProbe,
+    "ask": AskProbe,
+    "nothing": NothingProbe,
+}
+
+
+def _combinations(name: str, schema: Mapping[str, Any], seen: SeenValues) -> Iterator[ToolCall]:
+    """Calls of a tool with every combination of seen values that fit, last argument varying fastest.
+
+    An argument that nothing seen fits is left out where it may be, else the tool cannot be called.
+    """
+    required = schema.get("required", ())
+    choices: dict[str, list[Scalar]] = {}
+    for argument, part in schema.get("properties", {}).items():
+        fitting = [value for value in seen if fits(part, value)]
+        if not fitting and argument in required:
+            return
+        if fitting:
+            choices[argument] = fitting
+    for values in itertools.product(*choices.values()):
+        yield ToolCall(name, dict(zip(choices, values, strict=True)))
