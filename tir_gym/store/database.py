@@ -130,7 +130,7 @@ def _is_store(connection: Connection) -> bool:
                 "name another file, database or schema"
             )
         return False
-    found = dict(connection.execute(select(schema.versions.c.name, schema.versions.c.version)).tuples().all())
+    found = dict(connection.execute(select(schema.versions.c.name, schema.versions.c.version)).all())
     version = int(found["schema"])
     if version > schema.SCHEMA_VERSION:
         raise UsageError(

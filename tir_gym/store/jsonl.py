@@ -35,7 +35,7 @@ class Beside(Record):
     repeat: int = Field(ge=0)
     seconds: float
     turn_seconds: tuple[float, ...] = ()
-    usage: dict[str, float] = Field(default_factory=dict)
+    usage: dict[str, int | float] = Field(default_factory=dict)
     oracle_return: float | None = None
     tags: tuple[str, ...] = ()
 
@@ -159,6 +159,6 @@ def _episode(line: str) -> tuple[PlayedEpisode, Beside]:
         first = error.errors()[0]
         where = "/".join(["beside", *(str(part) for part in first["loc"])])
         raise UsageError(f"{where}: {first['msg']}") from None
-    played = PlayedEpisode(trace, beside.seconds, beside.turn_seconds, beside.usage)
+    played = PlayedEpisode(trace, beside.seconds, beside.turn_seconds, dict(beside.usage))
     outcome_of(played, repeat=beside.repeat)  # refuses an episode that has not ended
     return played, beside

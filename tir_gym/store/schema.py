@@ -91,6 +91,7 @@ episodes = Table(
     Column("seconds", Float(53), nullable=False),
     Column("usage", _Json, nullable=False),
     UniqueConstraint("run_id", "task_id", "repeat"),
+    sqlite_autoincrement=True,  # the id of a replaced episode is never given again: a reader may still hold it
 )
 
 # Holds all that the list of runs shows, which then reads no episode.
