@@ -1,9 +1,9 @@
 """An agent of one's own: a class with `begin` and `act`, named on the command line.
 
-    tir-gym eval tir_gym/Calculator-v0 --agent python:examples/own_agent.py:MyAgent
+    tir-gym eval tir_gym/Calculator-v0 --agent python:examples/own_agent.py:MyAgent --split train
 
 It reads the request clause by clause and calls the tool that each clause asks for. It knows the wordings of the train
-split only, so `--split test` shows what a policy learnt by heart is worth.
+split only, so `--split test`, the default, shows what a policy learnt by heart is worth.
 """
 
 import re

@@ -12,6 +12,7 @@ import pytest
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_INLINE_CODE = re.compile(r"`[^`\n]+`")
 _COMMAND = re.compile(r"^\s*(?:\$ )?(?:uv run )?tir-gym ([a-z]+)\b(.*)$", re.MULTILINE)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -71,9 +72,25 @@ def test_hello_world_stands_in_the_examples() -> None:
     assert first.text in (CHECKOUT / "examples/hello.py").read_text(encoding="utf-8")
 
 
+def test_the_guide_names_every_part_of_the_tree() -> None:
+    core = CHECKOUT / "tir_gym"
+    parts = [path.name for path in core.glob("*.py") if path.name != "__init__.py"]
+    parts += [f"{path.parent.name}/" for path in core.glob("*/__init__.py") if not path.parent.is_symlink()]
+    parts += [f"agents/{path.name}" for path in CHECKOUT.glob("agents/*.py") if path.name != "__init__.py"]
+    parts += [f"{path.parent.parent.name}/{path.parent.name}/" for path in CHECKOUT.glob("sandboxes/*/__init__.py")]
+    parts += [f"envs/{path.parent.name}/" for path in CHECKOUT.glob("envs/*/card.toml")]
+    guide = (CHECKOUT / "AGENTS.md").read_text(encoding="utf-8")
+    named = {code.strip("`").removeprefix("tir_gym/") for code in _INLINE_CODE.findall(_FENCE.sub("", guide))}
+    assert not sorted(set(parts) - named), "give each a line in the tables of AGENTS.md"
+    assert not [
+        code for code in named if code.startswith("agents/") and not (CHECKOUT / code).exists() and "..." not in code
+    ], "gone, so take its line out"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    targets = [target for target in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
+    prose = _INLINE_CODE.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
+    targets = [target for target in _LINK.findall(prose) if "://" not in target]
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
