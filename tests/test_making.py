@@ -18,6 +18,7 @@ def test_every_form_of_a_registered_id(id: str) -> None:
     assert type(env) is CalculatorEnv
     assert (env.split, env.max_turns) == ("test", 3)
     assert env.spec is not None
+    assert env.spec.id == "tir_gym/Calculator-v0"
     assert env.spec.kwargs == {"split": "test", "max_turns": 3}
 
 

@@ -29,7 +29,7 @@ def make_env(id: str, /, **options: Any) -> ToolEnv:
     """
     try:
         if is_registered(id):
-            env: Any = gymnasium.make(id, disable_env_checker=True, **options).unwrapped
+            env: Any = gymnasium.make(_full_id(id), disable_env_checker=True, **options).unwrapped
         else:
             env = _class_named(id)(**options)
             env.spec = EnvSpec(id=id, entry_point=id, kwargs=options)
@@ -45,6 +45,13 @@ def make_env(id: str, /, **options: Any) -> ToolEnv:
 def is_registered(id: str) -> bool:
     """Whether the id is in Gymnasium's registry, so that making it imports nothing that its name alone chose."""
     return id in gymnasium.registry or id.removeprefix("tir_gym:") in gymnasium.registry
+
+
+def _full_id(id: str) -> str:
+    """One spelling for traces, whichever was given."""
+    name = id.removeprefix("tir_gym:")
+    full = f"tir_gym/{name}"
+    return full if full in gymnasium.registry else name
 
 
 def _class_named(id: str) -> type[ToolEnv]:

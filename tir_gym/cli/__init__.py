@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tir_gym.cli import exits, info, list_envs, validate
+from tir_gym.cli import evaluate, exits, export, info, list_envs, replay, runs, validate
 from tir_gym.cli.printing import error_line, say
 from tir_gym.errors import InfrastructureError, TirGymError
 
@@ -28,7 +28,12 @@ app = typer.Typer(
 )
 app.command("list")(list_envs.command)
 app.command("info")(info.command)
+app.command("eval")(evaluate.command)
+app.command("replay")(replay.command)
 app.command("validate")(validate.command)
+app.command("runs")(runs.command)
+app.command("export")(export.export_command)
+app.command("import")(export.import_command)
 
 
 @app.callback(invoke_without_command=True)

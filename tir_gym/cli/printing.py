@@ -84,7 +84,7 @@ class Ticker(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Ticker]:
+def progress(label: str, total: int | None, done: int = 0) -> Iterator[Ticker]:
     """A progress bar on stderr while the block runs, on a terminal; nothing elsewhere. Yields what advances it."""
     if not sys.stderr.isatty():
         yield lambda text="": None
@@ -94,7 +94,7 @@ def progress(label: str, total: int | None) -> Iterator[Ticker]:
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, completed=done)
         yield lambda text="": bar.update(task, advance=1, description=f"{label} {text}".rstrip())
 
 

@@ -16,7 +16,7 @@ import typer
 
 from tir_gym.cli import exits
 from tir_gym.cli.options import AsJson, DataDir, EnvArgs, EnvId, env_options
-from tir_gym.cli.printing import count, number, print_json, print_table, progress, say
+from tir_gym.cli.printing import number, print_json, print_table, progress, say
 from tir_gym.errors import UsageError
 
 
