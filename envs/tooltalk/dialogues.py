@@ -187,9 +187,7 @@ def _exchanges(turns: tuple[_Turn, ...], path: Path) -> tuple[Exchange, ...]:
             said.append(turn.text)
             continue
         if not said:
-            raise UsageError(
-                f"{path}: the assistant speaks twice running, or first; each of its turns must follow one of the user"
-            )
+            raise UsageError(f"{path}: each turn of the assistant must follow one of the user, and one does not")
         found.append(Exchange("\n".join(said), tuple(_published(call) for call in turn.apis), turn.text))
         said = []
     if not found:
