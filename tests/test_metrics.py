@@ -136,11 +136,13 @@ def test_bootstrap_resamples_tasks_and_not_episodes() -> None:
 
 def test_summary_worked_out_by_hand() -> None:
     episodes = [
-        outcome("a", 0, True, return_=3.0, calls=2, right_calls=2, gold_calls=2, oracle_return=3.0, turns=3),
+        outcome("a", 0, True, metrics={"action_precision": 1.0},
+                return_=3.0, calls=2, right_calls=2, gold_calls=2, oracle_return=3.0, turns=3),
         outcome("a", 1, False, return_=1.0, calls=4, right_calls=1, gold_calls=2, oracle_return=3.0, turns=5,
                 errors={"refused": 1, "malformed": 2}, malformed=2, ending="max_turns",
                 usage={"prompt_tokens": 30, "completion_tokens": 4}),
-        outcome("b", 0, True, return_=2.0, calls=0, right_calls=0, gold_calls=1, oracle_return=0.0, turns=1),
+        outcome("b", 0, True, metrics={"action_precision": 0.5, "soft": 0.5},
+                return_=2.0, calls=0, right_calls=0, gold_calls=1, oracle_return=0.0, turns=1),
         outcome("b", 1, True, return_=2.0, calls=2, right_calls=1, gold_calls=1, errors={"refused": 1},
                 usage={"prompt_tokens": 10, "completion_tokens": 2, "requests": 1}),
         outcome("c", 0, False, return_=-1.0, calls=2, right_calls=0, gold_calls=4, ending="refusal"),
@@ -168,6 +170,7 @@ def test_summary_worked_out_by_hand() -> None:
     assert summary.pass_hat_k[2].value == 0.5
     assert sorted(summary.pass_at_k) == sorted(summary.pass_hat_k) == [1, 2]  # no task has three
     assert summary.errors == {"malformed": 2, "refused": 2}
+    assert summary.metrics == {"action_precision": pytest.approx(0.75), "soft": 0.5}
     assert summary.endings == {"answer": 3, "max_turns": 1, "refusal": 1}
     assert (summary.infra_failures, summary.infra_errors) == (2, {"sandbox_died": 2})
 

@@ -43,6 +43,8 @@ class Outcome:
     oracle_return: float | None = None
     """Return of the oracle on the same task under the same reward, where known."""
     tags: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The family's own figures."""
 
     @classmethod
     def of(
@@ -79,6 +81,7 @@ class Outcome:
             usage=dict(usage or {}),
             oracle_return=oracle_return,
             tags=tuple(tags),
+            metrics=dict(trace.metrics),
         )
 
     @property
@@ -90,4 +93,5 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON data."""
         data = {each.name: getattr(self, each.name) for each in fields(Outcome)}
-        return {**data, "tags": list(self.tags), "errors": dict(self.errors), "usage": dict(self.usage)}
+        copied = {name: dict(data[name]) for name in ("errors", "usage", "metrics")}
+        return {**data, **copied, "tags": list(self.tags)}

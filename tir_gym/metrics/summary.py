@@ -56,6 +56,8 @@ class Summary(Record):
     """Calls that failed, by kind, and `malformed` attempts."""
     endings: dict[str, int]
     """Episodes by ending."""
+    metrics: dict[str, float]
+    """The family's own figures, each the mean over the episodes that have it."""
     infra_failures: int
     infra_errors: dict[str, int]
     """Infrastructure failures by kind."""
@@ -107,6 +109,7 @@ def summarise(episodes: Iterable[Outcome], k: int = 1) -> Summary:
         pass_hat_k={i: estimates[f"hat {i}"] for i in range(1, k + 1) if f"hat {i}" in estimates},
         errors=_counts(sum((Counter(each.errors) for each in counted), Counter())),
         endings=_counts(Counter(str(each.ending) for each in counted)),
+        metrics=_means(counted),
         infra_failures=len(failures),
         infra_errors=_counts(Counter(str(failure.get("kind")) for failure in failures)),
     )
@@ -152,6 +155,12 @@ def _oracle_share(outcome: Outcome) -> float | None:
 def _totals(outcomes: Sequence[Outcome]) -> dict[str, float]:
     names = sorted({name for each in outcomes for name in each.usage})
     return {name: sum(each.usage.get(name, 0) for each in outcomes) for name in names}
+
+
+def _means(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    names = sorted({name for each in outcomes for name in each.metrics})
+    values = {name: [each.metrics[name] for each in outcomes if name in each.metrics] for name in names}
+    return {name: sum(found) / len(found) for name, found in values.items()}
 
 
 def _counts(counter: Counter[str]) -> dict[str, int]:

@@ -100,6 +100,7 @@ def figures_from(row: Mapping[str, Any]) -> dict[str, Any]:
         "errors": json.loads(row["errors"]),
         "usage": json.loads(row["usage"]),
         "tags": tuple(json.loads(row["tags"])),
+        "metrics": json.loads(row["metrics"]),
         "infra_error": None if infra_error is None else json.loads(infra_error),
     }
 
@@ -126,6 +127,7 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "errors": to_text(dict(outcome.errors)),
         "usage": to_text(dict(outcome.usage)),
         "tags": to_text(list(outcome.tags)),
+        "metrics": to_text(dict(outcome.metrics)),
         "infra_kind": None if infra_error is None else str(infra_error.get("kind")),
         "infra_error": None if infra_error is None else to_text(dict(infra_error)),
     }

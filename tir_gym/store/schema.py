@@ -88,6 +88,7 @@ episodes = Table(
     Column("infra_error", _Json),
     Column("oracle_return", Float(53)),
     Column("tags", _Json, nullable=False),
+    Column("metrics", _Json, nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("usage", _Json, nullable=False),
     UniqueConstraint("run_id", "task_id", "repeat"),
