@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,31 +21,67 @@ class Assignment:
     total: float
     """Sum of the similarities of the pairs."""
     rewards: NDArray[np.float64]
-    """`[P]`: the similarity with which each predicted call was matched, 0 where it was not."""
+    """`[P]`: the similarity with which each predicted call was matched, minus the penalty where it was not."""
 
 
-def hard(similarity: ArrayLike) -> Assignment:
+def hard(similarity: ArrayLike, *, unmatched_penalty: float = 0.0) -> Assignment:
     """The matching of greatest total similarity. Ties are broken the same way every time.
 
     Args:
-        similarity: Array `[P, G]`, finite; either side may be empty.
+        similarity: Array `[P, G]`, finite and not negative; either side may be empty.
+        unmatched_penalty: Lambda of eq 5, what an unmatched predicted call loses; the paper trains with 0.
 
     Raises:
-        UsageError: Not a finite matrix.
+        UsageError: Not such a matrix.
     """
-    matrix = np.asarray(similarity, dtype=np.float64)
-    if matrix.ndim == 1 and matrix.size == 0:
-        matrix = matrix.reshape(0, 0)
-    if matrix.ndim != 2 or not np.isfinite(matrix).all():
-        raise UsageError(f"similarity must be a finite matrix [P, G], got shape {matrix.shape}")
-    rewards = np.zeros(matrix.shape[0])
+    matrix = as_matrix(similarity)
+    rewards = np.full(matrix.shape[0], -unmatched_penalty if unmatched_penalty else 0.0)
     if matrix.size == 0:
         return Assignment((), 0.0, rewards)
     # scipy.optimize takes a quarter of a second to import, and only matching needs it.
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(matrix, maximize=True)
-    pairs = tuple((int(i), int(j)) for i, j in zip(rows, columns, strict=True) if matrix[i, j] > 0.0)
-    for i, j in pairs:
-        rewards[i] = matrix[i, j]
-    return Assignment(pairs, float(rewards.sum()), rewards)
+    weights = matrix[rows, columns]
+    matched = weights > 0.0
+    rewards[rows[matched]] = weights[matched]
+    pairs = tuple(zip(rows[matched].tolist(), columns[matched].tolist(), strict=True))
+    return Assignment(pairs, float(weights[matched].sum()), rewards)
+
+
+def hard_batch(similarities: Sequence[Any], *, unmatched_penalty: float = 0.0) -> list[Assignment]:
+    """`hard` of many problems of any sizes.
+
+    Args:
+        similarities: Matrices `[P_n, G_n]`, NumPy, or torch tensors on any device: the rewards are then tensors there.
+            An exact assignment is sequential work, so it is done on the CPU either way.
+        unmatched_penalty: See `hard`.
+    """
+    found = []
+    for matrix in similarities:
+        if isinstance(matrix, (np.ndarray, list, tuple)):
+            found.append(hard(matrix, unmatched_penalty=unmatched_penalty))
+            continue
+        done = hard(matrix.detach().cpu().numpy(), unmatched_penalty=unmatched_penalty)
+        found.append(Assignment(done.pairs, done.total, matrix.new_tensor(done.rewards)))
+    return found
+
+
+def as_matrix(similarity: ArrayLike) -> NDArray[np.float64]:
+    """The similarities as a float array `[P, G]`.
+
+    Raises:
+        UsageError: Another shape, or an entry that is negative or not finite.
+    """
+    matrix = np.asarray(similarity, dtype=np.float64)
+    if matrix.ndim == 1 and matrix.size == 0:
+        matrix = matrix.reshape(0, 0)
+    # The sum is NaN or infinite where an entry is, and costs a third of looking at each.
+    if matrix.ndim != 2 or not np.isfinite(matrix.sum()) or (matrix.size and matrix.min() < 0.0):
+        raise UsageError(f"similarity must be a finite matrix [P, G] without negative entries, got {_short(matrix)}")
+    return matrix
+
+
+def _short(matrix: NDArray[np.float64]) -> str:
+    odd = matrix[~(np.isfinite(matrix) & (matrix >= 0.0))]
+    return f"shape {matrix.shape}" + (f" with {odd.flat[0]}" if odd.size else "")
