@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,13 @@ class PlayedEpisode:
 
 
 def play_episode(
-    env: ToolEnv, agent: Agent, *, task: str, agent_seed: int = 0, name: str | None = None
+    env: ToolEnv,
+    agent: Agent,
+    *,
+    task: str,
+    agent_seed: int = 0,
+    name: str | None = None,
+    on_turn: Callable[[dict[str, Any]], None] | None = None,
 ) -> PlayedEpisode:
     """Play a task to its end.
 
@@ -37,6 +44,7 @@ def play_episode(
         task: Task id.
         agent_seed: Seed of the agent's own randomness.
         name: The agent's name for the trace.
+        on_turn: Called after each turn with what the environment said of it, for whoever watches.
 
     Returns:
         The episode. An `AgentFailure` ends it as an infrastructure failure of kind `agent_failure`; any other
@@ -64,6 +72,8 @@ def play_episode(
             observation, _, terminated, truncated, info = env.step(action)
             turn_seconds.append(time.perf_counter() - turn_start)
             over = terminated or truncated
+            if on_turn is not None:
+                on_turn(info)
     except AgentFailure as error:
         env.abort("agent_failure", str(error))
     return PlayedEpisode(

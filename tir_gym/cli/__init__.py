@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tir_gym.cli import evaluate, exits, export, info, list_envs, replay, runs, validate
+from tir_gym.cli import bench, demo, evaluate, exits, export, info, list_envs, play, replay, runs, validate
 from tir_gym.cli.printing import error_line, say
 from tir_gym.errors import InfrastructureError, TirGymError
 
@@ -28,12 +28,15 @@ app = typer.Typer(
 )
 app.command("list")(list_envs.command)
 app.command("info")(info.command)
+app.command("play")(play.command)
 app.command("eval")(evaluate.command)
 app.command("replay")(replay.command)
 app.command("validate")(validate.command)
 app.command("runs")(runs.command)
 app.command("export")(export.export_command)
 app.command("import")(export.import_command)
+app.command("bench")(bench.command)
+app.command("demo")(demo.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -69,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a trace may hold what a terminal cannot show
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # `module:Class` means a module of the folder one stands in
+        sys.path.append(os.getcwd())  # `module:Class` may be a module of the folder one stands in; last, to hide none
     try:
         result: Any = app(args=words, prog_name="tir-gym", standalone_mode=False)
         sys.stdout.flush()
@@ -99,6 +102,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"{error.format_message()} Try --help.", exits.USAGE
     if isinstance(error, OSError):
         return f"{error.filename or type(error).__name__}: {error.strerror or error}", exits.USAGE
+    notes = "".join(f", {line}" for line in getattr(error, "__notes__", ()))
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
-    return f"{type(error).__name__}: {error}{place} (a bug; --verbose shows the traceback)", exits.BUG
+    return f"{type(error).__name__}: {error}{notes}{place} (a bug; --verbose shows the traceback)", exits.BUG

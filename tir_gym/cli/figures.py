@@ -8,30 +8,11 @@ from typing import TYPE_CHECKING, Any
 from tir_gym.cli.printing import heading, number, percent, print_table, say
 
 if TYPE_CHECKING:
+    from tir_gym.cli.plans import Finished
     from tir_gym.metrics import Estimate, Summary
 
 
-class FamilyMetrics:
-    """Sums up what the episodes' `metrics` say; infrastructure failures have none."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """Mean per episode that has the figure, by name."""
-        return {name: total / self._counts[name] for name, total in sorted(self._sums.items())}
-
-    def totals(self) -> dict[str, float]:
-        return dict(sorted(self._sums.items()))
-
-
-def document_of(summary: Summary, metrics: FamilyMetrics) -> dict[str, Any]:
+def document_of(summary: Summary) -> dict[str, Any]:
     """The figures as JSON data: a plain number under each name, its 95% interval under `NAME_interval`."""
     data = summary.model_dump(mode="json", exclude={"success", "mean_return", "oracle_share"})
     for name, estimate in (
@@ -41,17 +22,17 @@ def document_of(summary: Summary, metrics: FamilyMetrics) -> dict[str, Any]:
     ):
         data[name] = None if estimate is None else estimate.value
         data[f"{name}_interval"] = None if estimate is None else [estimate.low, estimate.high]
-    return data | {"metrics": metrics.means(), "metrics_total": metrics.totals()}
+    return data
 
 
-def print_figures(title: str, summary: Summary, metrics: FamilyMetrics) -> None:
+def print_figures(title: str, summary: Summary) -> None:
     """The figures for people. Infrastructure failures stand apart: no figure counts them."""
     heading(title)
     print_table(("figure", "value", "95% interval", "of"), figure_rows(summary))
-    means = metrics.means()
-    if means:
+    if summary.metrics:
         say()
-        print_table(("metric of the family", "mean per episode"), [(name, number(v)) for name, v in means.items()])
+        rows = [(name, number(mean)) for name, mean in summary.metrics.items()]
+        print_table(("metric of the family", "mean per episode"), rows)
     if summary.errors:
         say()
         print_table(("failed calls by kind", "count"), summary.errors.items())
@@ -81,6 +62,26 @@ def figure_rows(summary: Summary) -> list[tuple[str, str, str, str]]:
         _plain("tokens per episode", number(summary.tokens, 0)),
         _plain("seconds per episode", number(summary.seconds, 4)),
     ]
+
+
+COMPARISON = ("agent", "success", "95% interval", "return", "of the oracle's", "precision", "recall", "turns", "run")
+
+
+def comparison_row(finished: Finished) -> tuple[str, ...]:
+    """A run as a line of a comparison; its cells stand under `COMPARISON`."""
+    summary = finished.summary
+    success, share = summary.success, summary.oracle_share
+    return (
+        str(finished.run.config.get("agent")),
+        percent(None if success is None else success.value),
+        "-" if success is None else f"{percent(success.low)} to {percent(success.high)}",
+        number(None if summary.mean_return is None else summary.mean_return.value),
+        percent(None if share is None else share.value),
+        percent(summary.precision),
+        percent(summary.recall),
+        number(summary.turns, 1),
+        finished.run.name,
+    )
 
 
 def _estimated(name: str, estimate: Estimate | None, show: Any, unit: str) -> tuple[str, str, str, str]:

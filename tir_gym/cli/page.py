@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tir_gym.cli.figures import figure_rows
+from tir_gym.cli.figures import COMPARISON, comparison_row, figure_rows
 from tir_gym.cli.printing import number, percent, printable
 from tir_gym.cli.walking import WalkedCall, WalkedTurn, call_text, signed, walk
 from tir_gym.errors import TirGymError
@@ -48,19 +48,22 @@ section { background: var(--soft); border-radius: 6px; padding: .3rem .8rem .5re
 """
 
 
-def write_page(path: Path, finished: Finished, make_env: Callable[[], ToolEnv]) -> None:
+def write_page(
+    path: Path, finished: Finished, make_env: Callable[[], ToolEnv], *, others: Sequence[Finished] = ()
+) -> None:
     """Write the page of a run.
 
     Args:
         path: The file; its folders are made.
         finished: The run; its store must be open.
         make_env: Makes the environment, in which the walked episodes are replayed to explain their rewards.
+        others: Runs to compare it with in a table, itself among them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(finished, make_env), encoding="utf-8", errors="backslashreplace")
+    path.write_text(page(finished, make_env, others=others), encoding="utf-8", errors="backslashreplace")
 
 
-def page(finished: Finished, make_env: Callable[[], ToolEnv]) -> str:
+def page(finished: Finished, make_env: Callable[[], ToolEnv], *, others: Sequence[Finished] = ()) -> str:
     """The page as text; arguments as for `write_page`."""
     config = finished.run.config
     title = f"{config.get('agent')} on {config.get('env_id')}"
@@ -70,6 +73,7 @@ def page(finished: Finished, make_env: Callable[[], ToolEnv]) -> str:
         f'<p class="dim">Run {_text(finished.run.name)}, seed {_text(config.get("seed"))}, '
         f"{_text(config.get('n'))} tasks of the {_text(config.get('split'))} split, {_text(config.get('k'))} attempts "
         "each.</p>",
+        *_comparison(others),
         "<h2>Figures</h2>",
         _table(("figure", "value", "95% interval", "of"), figure_rows(finished.summary), right=(1,)),
         *_counts(finished),
@@ -103,12 +107,17 @@ def _document(title: str, parts: Iterable[str]) -> str:
     )
 
 
+def _comparison(runs: Sequence[Finished]) -> list[str]:
+    if not runs:
+        return []
+    return ["<h2>Compared</h2>", _table(COMPARISON, [comparison_row(run) for run in runs], right=(1, 3, 4, 5, 6, 7))]
+
+
 def _counts(finished: Finished) -> list[str]:
     """Tables of what is counted: the family's own figures, failed calls, infrastructure failures."""
     summary, parts = finished.summary, []
-    means = finished.metrics.means()
-    if means:
-        rows = [(name, number(value)) for name, value in means.items()]
+    if summary.metrics:
+        rows = [(name, number(mean)) for name, mean in summary.metrics.items()]
         parts += ["<h3>The family's own</h3>", _table(("metric", "mean per episode"), rows, right=(1,))]
     if summary.errors:
         parts += ["<h3>Failed calls</h3>", _table(("kind", "count"), summary.errors.items(), right=(1,))]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tir_gym.cli.figures import FamilyMetrics
 from tir_gym.cli.printing import note, progress
 from tir_gym.cli.stores import free_name
 from tir_gym.errors import UsageError
@@ -70,7 +69,6 @@ class Finished:
 
     run: Run
     summary: Summary
-    metrics: FamilyMetrics = field(repr=False)
 
 
 def make_plan(
@@ -150,19 +148,15 @@ def run_plan(plan: Plan, store: Store) -> Finished:
     from tir_gym.evaluation import evaluate
 
     run = _begin(plan, store)
-    metrics = FamilyMetrics()
     succeeded = finished = 0
     if plan.resume:
         for row in run.episodes():
             if row.infra_error is None:
-                metrics.add(row.trace().metrics)
                 finished, succeeded = finished + 1, succeeded + bool(row.success)
     with progress(f"{plan.agent} on {plan.env_id}", plan.episodes, done=finished) as tick:
 
         def on_episode(played: PlayedEpisode, task: str, repeat: int) -> None:
             nonlocal succeeded, finished
-            if played.trace.infra_error is None:
-                metrics.add(played.trace.metrics)
             finished, succeeded = finished + 1, succeeded + bool(played.trace.success)
             tick(f"({succeeded} of {finished} succeeded)")
 
@@ -180,7 +174,7 @@ def run_plan(plan: Plan, store: Store) -> Finished:
         except BaseException:
             note(f"{finished} episodes are kept; go on with the same command and --run {run.name} --resume")
             raise
-    return Finished(run, summary, metrics)
+    return Finished(run, summary)
 
 
 def _begin(plan: Plan, store: Store) -> Run:

@@ -141,12 +141,18 @@ def _cell(value: Any) -> str:
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
-    filled = [value for value in values if value not in (None, "-")]
-    return bool(filled) and all(
-        (isinstance(value, (int, float)) and not isinstance(value, bool))
-        or (isinstance(value, str) and value[:1].isdigit() and value.rstrip("%").replace(".", "", 1).isdigit())
-        for value in filled
-    )
+    filled = [value for value in values if value not in (None, "-", "")]
+    return bool(filled) and all(isinstance(value, (int, float, str)) and _is_number(value) for value in filled)
+
+
+def _is_number(value: int | float | str) -> bool:
+    if isinstance(value, bool):
+        return False
+    try:
+        float(value.removesuffix("%") if isinstance(value, str) else value)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_nan(value: Any) -> Any:

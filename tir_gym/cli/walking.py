@@ -76,15 +76,21 @@ def walk_turn(turn: Turn, number: int, paid: Match | Trace) -> WalkedTurn:
     )
 
 
-def lines_of(turn: WalkedTurn) -> list[str]:
-    """A walked turn as lines for a terminal."""
-    lines = [f"turn {turn.number}: {turn.text}".rstrip(": ")]
+def lines_of(turn: WalkedTurn, *, answers: bool = True) -> list[str]:
+    """A walked turn as lines for a terminal.
+
+    Args:
+        turn: The turn.
+        answers: Whether to show what came back, too.
+    """
+    lines = [f"turn {turn.number + 1}: {turn.text}".rstrip(": ")]
     for call in turn.calls:
         lines.append(f"  {call.call}")
-        lines.append(f"    {'gave' if call.ok else 'failed:'} {call.result}")
+        if answers:
+            lines.append(f"    {'gave' if call.ok else 'failed:'} {call.result}")
         lines.append(f"    {call.why}")
     lines += [f"  could not be read: {reason}" for reason in turn.malformed]
-    lines += [f"  [user] {reply}" for reply in turn.replies]
+    lines += [f"  [user] {reply}" for reply in turn.replies if answers]
     return [*lines, f"  reward {signed(turn.reward)}  ({turn.parts})"]
 
 
