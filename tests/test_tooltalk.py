@@ -22,7 +22,7 @@ from tir_gym.envs.tooltalk.scoring import is_match, score
 from tir_gym.errors import UsageError
 from tir_gym.gold import faults
 from tir_gym.prepared import PreparedTask
-from tir_gym.records import FamilyCheck, ToolCall, ToolResult
+from tir_gym.records import FigureCheck, ToolCall, ToolResult
 
 ID = "tir_gym/ToolTalk-v0"
 
@@ -156,7 +156,7 @@ def test_a_dialogue_becomes_a_task(env: ToolTalkEnv) -> None:
     ]
     assert task.gold.calls[0].arguments == {"time": "07:00:00"}  # no session token
     assert task.gold.after == ((1, 2), (2, 3))
-    assert task.gold.checks == (FamilyCheck(rule="tooltalk"),)
+    assert task.gold.checks == (FigureCheck(figure="success"),)
     assert task.gold.reply == "One, at eight."
     assert "Nobody is logged in" in env.task_named("reset").messages[0]["content"]
 
@@ -165,7 +165,7 @@ def test_a_dialogue_becomes_a_task(env: ToolTalkEnv) -> None:
 def test_the_oracle_succeeds(env: ToolTalkEnv, name: str) -> None:
     info = play_oracle(env, name)
     assert info["success"]
-    assert info["checks"] == {"tooltalk": True}
+    assert info["checks"] == {"figure:success": True}
     metrics = info["metrics"]
     for figure in ("precision", "recall", "action_precision", "success", "soft_success"):
         assert metrics[figure] == 1.0
@@ -236,7 +236,7 @@ def test_doing_nothing_fails(env: ToolTalkEnv) -> None:
     for _ in range(3):
         *_, info = env.step("Done.")
     assert info["success"] is False
-    assert info["checks"] == {"tooltalk": False}
+    assert info["checks"] == {"figure:success": False}
     assert info["metrics"]["precision"] == 0.0
     assert info["metrics"]["action_precision"] == 1.0
 
@@ -300,13 +300,21 @@ def test_branches_keep_the_figures_apart(env: ToolTalkEnv) -> None:
     assert finish(env)
 
 
-def test_only_the_benchmarks_rule_is_known(env: ToolTalkEnv) -> None:
+def test_a_figure_that_is_checked_must_exist_and_be_high_enough(env: ToolTalkEnv) -> None:
     task = env.task_named("reset")
-    other = task.model_copy(update={"gold": task.gold.model_copy(update={"checks": (FamilyCheck(rule="mine"),)})})
-    env.reset(options={"task": other})
-    env.step("Done.")
-    with pytest.raises(UsageError, match="no rule 'mine'"):
+
+    def checking(figure: str, at_least: float) -> dict[str, Any]:
+        gold = task.gold.model_copy(update={"checks": (FigureCheck(figure=figure, at_least=at_least),)})
+        env.reset(options={"task": task.model_copy(update={"gold": gold})})
+        env.step(act(("UserLogin", {"username": "nora", "password": "guess"})))
         env.step("Done.")
+        env.step(act(("UserLogin", {"username": "nora", "password": "sesame"})))
+        return dict(env.step("Done.")[-1]["checks"])
+
+    assert checking("precision", 0.0) == {"figure:precision": True}
+    assert checking("precision", 0.6) == {"figure:precision": False}
+    with pytest.raises(UsageError, match=r"names \['luck'\]; the figures of ToolTalkEnv are: precision, recall"):
+        checking("luck", 0.0)
 
 
 def test_the_linter_sees_a_refusal_that_is_declared_and_does_not_come(env: ToolTalkEnv) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -14,7 +15,7 @@ from tir_gym.records import (
     AnswerCheck,
     AskedCheck,
     Check,
-    FamilyCheck,
+    FigureCheck,
     RefusedCheck,
     StateCheck,
     UnchangedCheck,
@@ -32,14 +33,14 @@ class Ending:
     refused: bool
     asked: frozenset[str]
     """Slots that the agent asked for and the user gave."""
-    family: Mapping[str, bool] = field(default_factory=dict)
-    """The family's own rules, as it has judged them."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The family's own figures."""
 
 
 def check_name(check: Check) -> str:
-    """A stable name for tables: `state`, `answer`, `asked:due_date`, ..., and a family's rule by its own name."""
-    if isinstance(check, FamilyCheck):
-        return check.rule
+    """A stable name for tables: `state`, `answer`, `asked:due_date`, `figure:recall`, ..."""
+    if isinstance(check, FigureCheck):
+        return f"figure:{check.figure}"
     return f"asked:{check.slot}" if isinstance(check, AskedCheck) else check.kind
 
 
@@ -61,8 +62,8 @@ def holds(check: Check, ending: Ending, gold_changes: Mapping[str, Any]) -> bool
         return ending.refused
     if isinstance(check, AnswerCheck):
         return ending.answer is not None and not ending.refused and states(ending.answer, check)
-    if isinstance(check, FamilyCheck):
-        return ending.family.get(check.rule, False)
+    if isinstance(check, FigureCheck):
+        return ending.figures.get(check.figure, -math.inf) >= check.at_least
     assert_never(check)
 
 

@@ -137,16 +137,12 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         return [f"{self.split}/{number}" for number in range(first, first + (100 if n is None else n))]
 
     def metrics(self, trace: Trace) -> dict[str, float]:
-        """The family's own figures at the end of an episode; none by default."""
-        return {}
+        """The family's own figures at the end of an episode; none by default.
 
-    def judge(self, rule: str, trace: Trace) -> bool:
-        """Whether the rule of a `FamilyCheck` holds for an episode that has come to its end.
-
-        Raises:
-            UsageError: The family has no such rule.
+        Args:
+            trace: The episode. Whether it succeeded is not said yet where a `FigureCheck` depends on these figures.
         """
-        raise UsageError(f"{self.env_id or type(self).__name__} has no rule {rule!r} for a FamilyCheck")
+        return {}
 
     def user_turn_info(self, task: Task, stage: int) -> dict[str, Any]:
         """What the family adds to `info` whenever the user has spoken; nothing by default.
@@ -396,14 +392,18 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
 
     def _outcome(self, episode: _Episode) -> float:
         last = episode.turns[-1]
-        rules = episode.prepared.family_rules
-        trace = self.trace() if rules else None
+        if episode.prepared.figures:
+            episode.metrics = self.metrics(self.trace())
+            unknown = sorted(episode.prepared.figures - episode.metrics.keys())
+            if unknown:
+                known = ", ".join(episode.metrics) or "none"
+                raise UsageError(f"a FigureCheck names {unknown}; the figures of {type(self).__name__} are: {known}")
         episode.checks = episode.prepared.evaluate(
             changes=episode.sandbox.diff(),
             answer=last.text,
             refused=episode.ending == "refusal",
             asked=episode.conversation.given,
-            family={rule: self.judge(rule, trace) for rule in rules} if trace is not None else None,
+            figures=episode.metrics,
         )
         episode.success = all(episode.checks.values())
         return episode.prepared.outcome(self.reward.outcome_by, episode.success, last.text)
@@ -412,7 +412,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.success is None:
             episode.success = False  # a budget ran out before the agent said that it was done
         episode.turn_rewards = episode.credit.hindsight(len(episode.turns), outcome)
-        if type(self).metrics is not ToolEnv.metrics:  # a trace is worth making only for a family that reads it
+        # A trace is worth making only for a family that reads it.
+        if not episode.metrics and type(self).metrics is not ToolEnv.metrics:
             episode.metrics = self.metrics(self.trace())
         info["success"] = episode.success
         info["checks"] = dict(episode.checks)

@@ -13,7 +13,7 @@ from tir_gym.checks import same_changes
 from tir_gym.errors import UsageError
 from tir_gym.records import (
     AnswerCheck,
-    FamilyCheck,
+    FigureCheck,
     GoldTrace,
     Ref,
     RefusedCheck,
@@ -136,7 +136,7 @@ def faults(task: Task, sandbox: Sandbox) -> list[str]:
 
     Every call must succeed or be refused as declared; there must be a check of state or answer; every fact of the
     answer must be found where its sources say; and no call may be dropped without a dangling reference, another end
-    state, or a fact that has lost its source. Where a `FamilyCheck` is declared, dropping calls is not tried.
+    state, or a fact that has lost its source. Where a `FigureCheck` is declared, dropping calls is not tried.
 
     Args:
         task: The task; its alternatives are checked likewise.
@@ -194,8 +194,8 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
             found.append(f"answer {check.value!r} is not what its sources hold: {facts!r}")
     needed = {ref.call for call in trace.calls for ref in refs(call.arguments)}
     needed |= {source.call for source in sources}
-    if any(isinstance(check, FamilyCheck) for check in trace.checks):
-        return found  # which calls count is then for the family's rule to say
+    if any(isinstance(check, FigureCheck) for check in trace.checks):
+        return found  # which calls count is then for the family's figures to say
     for i in set(range(len(trace.calls))) - needed:
         sandbox.restore(start)
         without = replay(trace, sandbox, skip=i)

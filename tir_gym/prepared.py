@@ -13,7 +13,7 @@ from tir_gym.errors import UsageError
 from tir_gym.frozen import freeze
 from tir_gym.gold import replay
 from tir_gym.oracle import Oracle
-from tir_gym.records import AnswerCheck, FamilyCheck, GoldTrace, Task
+from tir_gym.records import AnswerCheck, FigureCheck, GoldTrace, Task
 from tir_gym.rewards.credit import GoldSide
 from tir_gym.sandbox import Sandbox
 
@@ -38,7 +38,7 @@ class PreparedTask:
         comparators = {spec.name: spec.comparators for spec in task.tools}
         self.sides = tuple(self._side(trace, comparators) for trace in (task.gold, *task.gold.alternatives))
         checks = [check for trace in (task.gold, *task.gold.alternatives) for check in trace.checks]
-        self.family_rules = tuple(sorted({check.rule for check in checks if isinstance(check, FamilyCheck)}))
+        self.figures = frozenset(check.figure for check in checks if isinstance(check, FigureCheck))
         self.openai_tools = tuple(freeze(spec.to_openai()) for spec in task.tools)
         self.oracle = Oracle(task, self.sides[0].gold)
 
@@ -58,10 +58,10 @@ class PreparedTask:
         answer: str,
         refused: bool,
         asked: frozenset[str],
-        family: Mapping[str, bool] | None = None,
+        figures: Mapping[str, float] | None = None,
     ) -> dict[str, bool]:
         """Each declared check by name; those of the alternative that has most of them right."""
-        ending = Ending(changes, answer, refused, asked, family or {})
+        ending = Ending(changes, answer, refused, asked, figures or {})
         best: dict[str, bool] = {}
         for side in self.sides:
             checks = side.gold.trace.checks or self.task.gold.checks

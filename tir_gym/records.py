@@ -153,16 +153,17 @@ class AnswerCheck(Record):
     """Where the value, or each part of it, is found in the results of the gold calls."""
 
 
-class FamilyCheck(Record):
-    """A rule of the family's own must hold, such as one that a published benchmark prescribes: `ToolEnv.judge`."""
+class FigureCheck(Record):
+    """A figure of the family's own (`ToolEnv.metrics`) must be high enough, as a published benchmark may prescribe."""
 
-    kind: Literal["family"] = "family"
-    rule: str
+    kind: Literal["figure"] = "figure"
+    figure: str
     """Its name."""
+    at_least: float = 1.0
 
 
 Check: TypeAlias = Annotated[
-    StateCheck | UnchangedCheck | AskedCheck | RefusedCheck | AnswerCheck | FamilyCheck, Field(discriminator="kind")
+    StateCheck | UnchangedCheck | AskedCheck | RefusedCheck | AnswerCheck | FigureCheck, Field(discriminator="kind")
 ]
 
 

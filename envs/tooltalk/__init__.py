@@ -18,6 +18,8 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from tir_gym.env import Split, ToolEnv, assistant_message
@@ -26,8 +28,9 @@ from tir_gym.envs.tooltalk.dialogues import LEVELS, Dialogue, find_data, load
 from tir_gym.envs.tooltalk.ids import PublishedIds
 from tir_gym.envs.tooltalk.scoring import score
 from tir_gym.errors import UsageError
+from tir_gym.frozen import freeze
 from tir_gym.records import (
-    FamilyCheck,
+    FigureCheck,
     GoldCall,
     GoldTrace,
     Message,
@@ -41,9 +44,6 @@ from tir_gym.records import (
 )
 from tir_gym.registration import cards, register_tasks
 from tir_gym.sandboxes.state import StateSandbox, World
-
-RULE = "tooltalk"
-"""Name of the benchmark's rule of success among a task's checks."""
 
 SYSTEM = (
     "You are a personal assistant with tools for the user's account, alarms, calendar, email, messages and reminders, "
@@ -99,11 +99,6 @@ class ToolTalkEnv(ToolEnv):
     def make_sandbox(self, task: Task) -> StateSandbox:
         return StateSandbox(TOOLKIT, World(task.state), datetime.fromisoformat(task.now), PublishedIds())
 
-    def judge(self, rule: str, trace: Trace) -> bool:
-        if rule != RULE:
-            return super().judge(rule, trace)
-        return self.metrics(trace)["success"] == 1.0
-
     def metrics(self, trace: Trace) -> dict[str, float]:
         """The benchmark's figures, see `scoring.py`."""
         return score(
@@ -117,7 +112,8 @@ class ToolTalkEnv(ToolEnv):
         dialogue = self._benchmark.dialogues.get(task.id)
         if dialogue is None:  # a task of the caller's own
             return {}
-        return {"history": _history(dialogue, stage)}
+        transcript, user_turns = _transcript(self._folder, task.id)
+        return {"history": [dict(message) for message in transcript[: user_turns[stage] + 1]]}
 
     def _gold_results(self) -> list[tuple[ToolCall, ToolResult]]:
         """The gold calls with the results that were published, or that replay gives for a task of the caller's own.
@@ -150,7 +146,7 @@ class ToolTalkEnv(ToolEnv):
             gold=GoldTrace(
                 calls=tuple(calls),
                 after=chain,
-                checks=(FamilyCheck(rule=RULE),),
+                checks=(FigureCheck(figure="success"),),
                 reply=dialogue.exchanges[-1].assistant,
             ),
             user=ScriptedUser(replies=tuple(Reply(text=exchange.user) for exchange in dialogue.exchanges[1:])),
@@ -198,10 +194,14 @@ def _system(dialogue: Dialogue) -> Message:
     }
 
 
-def _history(dialogue: Dialogue, stage: int) -> list[Message]:
-    """What the benchmark shows before the assistant's turn number `stage`: one call per message, as it has them."""
-    messages = [_system(dialogue)]
-    for exchange in dialogue.exchanges[:stage]:
+@lru_cache(maxsize=256)
+def _transcript(folder: Path, name: str) -> tuple[list[Message], list[int]]:
+    """The published conversation as the benchmark shows it, one call per message, and where the user speaks in it."""
+    dialogue = load(folder).dialogues[name]
+    messages: list[Message] = [_system(dialogue)]
+    user_turns = []
+    for exchange in dialogue.exchanges:
+        user_turns.append(len(messages))
         messages.append({"role": "user", "content": exchange.user})
         for made in exchange.calls:
             id = f"gold_{len(messages)}"
@@ -210,5 +210,4 @@ def _history(dialogue: Dialogue, stage: int) -> list[Message]:
             text = json.dumps(content, ensure_ascii=False)
             messages.append({"role": "tool", "tool_call_id": id, "name": made.call.name, "content": text})
         messages.append({"role": "assistant", "content": exchange.assistant})
-    messages.append({"role": "user", "content": dialogue.exchanges[stage].user})
-    return messages
+    return freeze(messages), user_turns
