@@ -7,7 +7,6 @@ takes it from the gold trace. `probing.py` measures them.
 from __future__ import annotations
 
 import itertools
-from abc import ABC
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -43,17 +42,14 @@ class FirstProbe(ProgrammedAgent):
 
 
 class EveryToolProbe(ProgrammedAgent):
-    """Every tool once, in one message, with values from the request where one fits; then stop."""
+    """Every tool once, in one message, with arguments that fit its schema and mean nothing; then stop."""
 
     def decide(self, observation: Observation) -> Move:
         if self.turn > 0 or not self.tools:
             return _STOP
-        seen = SeenValues()
-        seen.add(observation)
-        sampler = Sampler(self.rng, reuse=1.0)
+        sampler = Sampler(self.rng)
         return "", tuple(
-            ToolCall(name, sampler.arguments(tool["parameters"], seen, optional=0.0))
-            for name, tool in self.tools.items()
+            ToolCall(name, sampler.arguments(tool["parameters"], optional=0.0)) for name, tool in self.tools.items()
         )
 
 
@@ -74,11 +70,12 @@ class WrongArgsProbe(ProgrammedAgent):
         return self._plan[min(self.turn, len(self._plan) - 1)]
 
 
-class _Dump(ProgrammedAgent, ABC):
-    """Calls with all values seen so far: three rounds, each with what the round before has shown; then stop."""
+class DumpProbe(ProgrammedAgent):
+    """Every tool with all arguments filled from all values seen so far: two messages, each with the next two
+    combinations for each tool; then stop. More calls earn less, because waste has its price."""
 
-    rounds: ClassVar[int] = 3
-    calls_per_tool: ClassVar[int] = 4
+    messages: ClassVar[int] = 2
+    calls_per_tool: ClassVar[int] = 2
 
     def prepare(self) -> None:
         self._seen = SeenValues()
@@ -86,40 +83,19 @@ class _Dump(ProgrammedAgent, ABC):
 
     def decide(self, observation: Observation) -> Move:
         self._seen.add(observation)
-        calls = tuple(self._calls()) if self.turn < self.rounds else ()
+        calls = tuple(self._calls()) if self.turn < self.messages else ()
         return ("", calls) if calls else _STOP
 
-    def names(self) -> list[str]:
-        """Tools to call."""
-        return list(self.tools)
-
     def _calls(self) -> Iterator[ToolCall]:
-        for name in self.names():
-            if name not in self.tools:
-                continue
-            fresh = (
-                call for call in _combinations(name, self.tools[name]["parameters"], self._seen) if self._new(call)
-            )
+        for name, tool in self.tools.items():
+            fresh = (call for call in _combinations(name, tool["parameters"], self._seen) if self._is_new(call))
             yield from itertools.islice(fresh, self.calls_per_tool)
 
-    def _new(self, call: ToolCall) -> bool:
+    def _is_new(self, call: ToolCall) -> bool:
         key = repr((call.name, call.arguments))
         known = key in self._made
         self._made.add(key)
         return not known
-
-
-class DumpProbe(_Dump):
-    """Every tool with all arguments filled from all values seen, up to four combinations of each tool in a message."""
-
-
-class DumpRightToolsProbe(_Dump):
-    """As `dump`, but only the tools of the gold trace: as if it knew what to call and not with what."""
-
-    needs_gold: ClassVar[bool] = True
-
-    def names(self) -> list[str]:
-        return list(dict.fromkeys(call.name for call in self.oracle.calls))
 
 
 class AnswerProbe(ProgrammedAgent):
@@ -168,7 +144,6 @@ PROBE_TYPES: Mapping[str, type[ProgrammedAgent]] = {
     "every-tool": EveryToolProbe,
     "wrong-args": WrongArgsProbe,
     "dump": DumpProbe,
-    "dump-right-tools": DumpRightToolsProbe,
     "answer": AnswerProbe,
     "answer-dump": AnswerDumpProbe,
     "refuse": RefuseProbe,
