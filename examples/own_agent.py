@@ -2,18 +2,17 @@
 
     tir-gym eval tir_gym/Calculator-v0 --agent python:examples/own_agent.py:MyAgent --split train
 
-It reads the request clause by clause and calls the tool that each clause asks for. It knows the wordings of the train
-split only, so `--split test`, the default, shows what a policy learnt by heart is worth.
+It reads the bill by patterns and calls the tool that each part asks for. It knows the wordings of the train split only,
+so `--split test`, the default, shows what a policy learnt by heart is worth.
 """
 
 import re
 from typing import Any
 
-PATTERNS = {
-    "add": r"add (\d+) to it",
-    "subtract": r"subtract (\d+) from it",
-    "multiply": r"multiply it by (\d+)",
-    "divide": r"divide it by (\d+)",
+LINE = re.compile(r"(\d+) items at (\d+) each")
+ENDINGS = {
+    "subtract": re.compile(r"a discount of (\d+)"),
+    "divide": re.compile(r"split between (\d+) people"),
 }
 
 
@@ -22,26 +21,31 @@ class MyAgent:
 
     def begin(self, env_info: dict[str, Any]) -> None:
         """Get ready for an episode; `env_info` has the tools, the dialect's name and a seed."""
-        self._steps: list[tuple[str, int]] = []
+        self._request = ""
+        self._numbers: list[float] = []
+        self._done = False
 
     def act(self, observation: tuple[dict[str, Any], ...], info: dict[str, Any]) -> dict[str, Any]:
-        """The next message: a call while a clause is left, then the answer."""
-        last = observation[-1]
-        if last["role"] == "user":
-            value = float(re.findall(r"\d+", last["content"])[0])
-            self._steps = [step for clause in last["content"].split(", then ") for step in read(clause)]
-        else:
-            value = float(last["content"])
-        if not self._steps:
-            return {"content": f"The result is <answer>{value}</answer>."}
-        name, operand = self._steps.pop(0)
-        return {"content": "", "tool_calls": [{"function": {"name": name, "arguments": {"a": value, "b": operand}}}]}
+        """The next message: all products at once, then a sum a turn, then the ending, then the answer."""
+        if not self._request:
+            self._request = observation[-1]["content"]
+            lines = LINE.findall(self._request)
+            return calls(*(("multiply", int(count), int(price)) for count, price in lines))
+        self._numbers += [float(message["content"]) for message in observation]  # one message per call
+        if len(self._numbers) > 1:
+            return calls(("add", self._numbers.pop(0), self._numbers.pop(0)))
+        for name, pattern in ENDINGS.items():
+            found = pattern.search(self._request)
+            if found and self._numbers and not self._done:
+                self._done = True
+                return calls((name, self._numbers.pop(), int(found[1])))
+        return {"content": f"The result is <answer>{self._numbers}</answer>."}
 
 
-def read(clause: str) -> list[tuple[str, int]]:
-    """The operation that a clause asks for; none where it is worded in another way."""
-    found = ((name, re.search(pattern, clause)) for name, pattern in PATTERNS.items())
-    return [(name, int(match[1])) for name, match in found if match]
+def calls(*wanted: tuple[str, float, float]) -> dict[str, Any]:
+    """An assistant message in OpenAI's form that makes all these calls."""
+    functions = [{"name": name, "arguments": {"a": a, "b": b}} for name, a, b in wanted]
+    return {"content": "", "tool_calls": [{"function": function} for function in functions]}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -27,8 +28,8 @@ def answer_of(task: Task) -> AnswerCheck:
     return check
 
 
-def operations(task: Task) -> tuple[str, ...]:
-    return tuple(call.name for call in task.gold.calls)
+def request(task: Task) -> str:
+    return str(task.messages[-1]["content"])
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -61,22 +62,27 @@ def test_golds_have_no_faults_and_tasks_differ(split: Any, env: ToolEnv) -> None
 def test_splits_share_no_wording_and_no_length(env: ToolEnv) -> None:
     train, test = ([env.make_task(split, number) for number in range(200)] for split in ("train", "test"))
     assert {len(task.gold.calls) for task in train}.isdisjoint(len(task.gold.calls) for task in test)
-    assert {name for task in train for name in operations(task)} == {"add", "subtract", "multiply", "divide"}
+    assert {call.name for task in train for call in task.gold.calls} == {"add", "subtract", "multiply", "divide"}
 
-    def clauses(tasks: list[Task]) -> set[str]:
-        texts = [task.messages[-1]["content"].split(". What")[0] for task in tasks]
-        return {"".join(c for c in clause if not c.isdigit()) for text in texts for clause in text.split(", then ")[1:]}
+    def wordings(tasks: list[Task]) -> set[str]:
+        bills = [request(task).removesuffix(". What is the result?") for task in tasks]
+        return {re.sub(r"\d+", "N", part) for bill in bills for part in bill.split(", ")}
 
-    assert len(clauses(train)) == len(clauses(test)) == 4
-    assert clauses(train).isdisjoint(clauses(test))
+    assert len(wordings(train)) == len(wordings(test)) == 3
+    assert wordings(train).isdisjoint(wordings(test))
 
 
-def test_each_operation_works_on_the_result_before(env: ToolEnv) -> None:
-    task = env.make_task("test", 5)
-    assert [[ref.call for ref in refs(call.arguments)] for call in task.gold.calls] == [
-        [],
-        *([position] for position in range(len(task.gold.calls) - 1)),
-    ]
+def test_numbers_of_a_request_differ(env: ToolEnv) -> None:
+    for number in range(200):
+        numbers = re.findall(r"\d+", request(env.make_task("train", number)))
+        assert len(numbers) == len(set(numbers))
+
+
+def test_products_are_independent_and_sums_refer_to_them(env: ToolEnv) -> None:
+    _, info = env.reset(options={"task": "test/5"})
+    assert [len(calls) for _, calls in info["oracle"].script()] == [3, 1, 1, 1, 0]
+    referred = [[ref.call for ref in refs(call.arguments)] for call in env.task.gold.calls]
+    assert referred == [[], [], [], [0, 1], [3, 2], [4]]
 
 
 @pytest.mark.parametrize("answer", ["", "42", "I cannot tell", "1 2 3 4 5 6 7 8 9"])

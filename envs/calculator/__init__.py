@@ -63,42 +63,54 @@ def divide(a: float, b: float) -> float:
 TOOLS = Toolkit([add, subtract, multiply, divide])
 
 SYSTEM = (
-    "You are a careful calculator. Use the tools for every operation, one step at a time. "
+    "You are a careful cashier. Use the tools for every operation. "
     "End with the last tool's result, unrounded, inside <answer></answer>."
 )
 
 # The test split has wordings and lengths of its own, so no test task is a train task in other words.
 WORDINGS = {
-    "add": {"train": "add {} to it", "test": "increase that by {}"},
-    "subtract": {"train": "subtract {} from it", "test": "take {} away from that"},
-    "multiply": {"train": "multiply it by {}", "test": "scale that by a factor of {}"},
-    "divide": {"train": "divide it by {}", "test": "split that into {} equal parts"},
+    "train": {
+        "line": "{} items at {} each",
+        "subtract": "with a discount of {} taken off",
+        "divide": "split between {} people",
+    },
+    "test": {
+        "line": "{} tickets for {} apiece",
+        "subtract": "less a voucher worth {}",
+        "divide": "shared equally by {} friends",
+    },
 }
-LENGTHS = {"train": (2, 4), "test": (3, 5)}
+LINES = {"train": (2, 4), "test": (3,)}
 
 
 class CalculatorEnv(ToolEnv):
-    """Chains of two to five operations, each on the result of the one before."""
+    """Bills: quantities at prices, added up, then reduced or shared."""
 
     env_id = "tir_gym/Calculator-v0"
 
     def make_task(self, split: Split, number: int) -> Task:
         rng = random.Random(f"calculator/{split}/{number}")
-        start = rng.randint(2, 999)
-        words, calls = [f"Start with {start}"], []
-        before: Any = start
-        result = float(start)
-        for position in range(rng.choice(LENGTHS[split])):
-            name, value = rng.choice(sorted(WORDINGS)), rng.randint(2, 999)
-            words.append(WORDINGS[name][split].format(value))
-            calls.append(GoldCall(name=name, arguments={"a": before, "b": value}))
-            before = {"$ref": {"call": position, "path": []}}
-            result = TOOLS[name](result, value)
+        wordings = WORDINGS[split]
+        # All numbers of a request differ, so that none is right in two places and guessing stays poor.
+        length = rng.choice(LINES[split])
+        value, *counts = rng.sample(range(2, 20), length + 1)
+        lines = list(zip(counts, rng.sample(range(20, 1000), length), strict=True))
+        last = rng.choice(("subtract", "divide"))
+        words = [*(wordings["line"].format(*line) for line in lines), wordings[last].format(value)]
+
+        calls = [GoldCall(name="multiply", arguments={"a": count, "b": price}) for count, price in lines]
+        so_far = result_of(0)
+        for position in range(1, len(lines)):
+            calls.append(GoldCall(name="add", arguments={"a": so_far, "b": result_of(position)}))
+            so_far = result_of(len(calls) - 1)
+        calls.append(GoldCall(name=last, arguments={"a": so_far, "b": value}))
+        result = TOOLS[last](sum(multiply(*line) for line in lines), value)
+
         task = Task(
             id=f"{split}/{number}",
             messages=(
                 {"role": "system", "content": SYSTEM},
-                {"role": "user", "content": ", then ".join(words) + ". What is the result?"},
+                {"role": "user", "content": f"{', '.join(words)}. What is the result?"},
             ),
             tools=TOOLS.specs,
             gold=GoldTrace(
@@ -106,9 +118,14 @@ class CalculatorEnv(ToolEnv):
                 checks=(AnswerCheck(type="number", value=result, sources=(Ref(call=len(calls) - 1),)),),
                 reply=f"The result is <answer>{result}</answer>.",
             ),
-            tags=(f"chain-{len(calls)}",),
+            tags=(f"calls-{len(calls)}", last),
         )
         return verified(task, self.make_sandbox(task))
 
     def make_sandbox(self, task: Task) -> StateSandbox:
         return StateSandbox(TOOLS, World({}), datetime.fromisoformat(task.now))
+
+
+def result_of(call: int) -> dict[str, Any]:
+    """A reference to all that the gold call with this number gives back."""
+    return {"$ref": {"call": call, "path": []}}
