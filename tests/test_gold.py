@@ -94,6 +94,15 @@ def test_each_fault_is_found(gold: GoldTrace, fault: str, sandbox: StateSandbox)
     assert any(fault in text for text in found), found
 
 
+def test_a_call_is_needed_when_without_it_a_reference_dangles(sandbox: StateSandbox) -> None:
+    written = {"$ref": {"call": 1, "path": ["notes", 0, "text"]}}
+    calls = (call("add_note", owner="zoe", text="a"), call("list_notes", owner="zoe"))
+    gold = GoldTrace(
+        calls=(*calls, call("add_note", owner="bob", text=written)), after=((0, 1),), checks=(StateCheck(),)
+    )
+    assert faults(make_task("move", gold=gold), sandbox) == []
+
+
 def test_faults_of_alternatives_are_found_too(sandbox: StateSandbox) -> None:
     broken = GoldTrace(calls=(call("nope"),), checks=(StateCheck(),))
     task = make_task("move", gold=MOVE.model_copy(update={"alternatives": (broken,)}))
