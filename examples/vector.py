@@ -6,7 +6,7 @@ size, so the asynchronous mode needs `shared_memory=False`.
 
 import gymnasium as gym
 
-import tir_gym  # noqa: F401  importing registers the environments
+import tir_gym
 
 ENVIRONMENTS = 8
 
