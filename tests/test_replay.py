@@ -66,7 +66,7 @@ def test_a_task_given_as_data_replays_from_its_provenance_alone() -> None:
     [
         (("turns", 1, "observation", 0, "content"), "999", "turns/1/observation/0/content", 1),
         (("turns", 0, "reward"), 17.0, "turns/0/reward", 0),
-        (("turns", 0, "parts"), {"match": 1.0, "bonus": 0.0}, "turns/0/parts/bonus", 0),
+        (("turns", 0, "parts", "bonus"), 0.0, "turns/0/parts/bonus", 0),
         (("turns", 2, "action", "tool_calls", 0, "function", "name"), "divide", "turns/2/text", 2),
         (("success",), False, "success", None),
         (("checks", "answer"), False, "checks/answer", None),
@@ -117,6 +117,20 @@ def test_a_failure_from_outside_is_taken_over_as_recorded() -> None:
     trace = env.trace(agent="llm:m@http://x")
     assert trace.infra_error is not None
     assert replay_trace(Trace.model_validate_json(trace.model_dump_json())).same
+
+
+def test_a_trace_with_words_that_are_no_unicode_replays_too() -> None:
+    odd = "a\ud800\x00"
+    env = make_env(CALCULATOR)
+    env.reset(options={"task": "test/3"})
+    calls = [{"id": odd, "function": {"name": name, "arguments": {odd: [odd, float("nan")]}}} for name in ("add", odd)]
+    env.step({"content": odd, "tool_calls": calls})
+    result = replay_trace(env.trace())
+    assert result.same
+    forged = env.trace().model_copy(update={"gold_calls": 99})
+    difference = replay_trace(forged).difference
+    assert difference is not None
+    assert difference.path == "gold_calls"
 
 
 def test_another_version_is_said() -> None:

@@ -312,6 +312,7 @@ class Trace(Record):
         """UTF-8 JSON with sorted keys and no clock in it."""
         import json
 
-        return json.dumps(
-            self.model_dump(mode="json"), ensure_ascii=False, sort_keys=True, separators=(",", ":")
-        ).encode("utf-8", "surrogatepass")
+        # Not `mode="json"`: it refuses keys with lone surrogates, and agents do send those.
+        return json.dumps(self.model_dump(), ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )

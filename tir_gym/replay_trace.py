@@ -101,7 +101,7 @@ def replay_trace(trace: Trace, env: ToolEnv | None = None) -> Replay:
     replayed = replayed.model_copy(update={"provenance": trace.provenance})
     difference = None
     if replayed.canonical() != trace.canonical():
-        difference = next(_differences(trace.model_dump(mode="json"), replayed.model_dump(mode="json"), ()))
+        difference = next(_differences(_data(trace), _data(replayed), ()))
     return Replay(
         trace=replayed,
         difference=difference,
@@ -128,6 +128,11 @@ def _play(trace: Trace, env: ToolEnv) -> list[Match]:
         # The failure came from outside (an agent whose endpoint died): no action of the trace can bring it about.
         env.abort(str(failure.get("kind")), str(failure.get("message")))
     return matches
+
+
+def _data(trace: Trace) -> Any:
+    """The trace as lists and dicts, fields in their own order."""
+    return json.loads(json.dumps(trace.model_dump()))
 
 
 def _differences(recorded: Any, replayed: Any, path: tuple[str, ...]) -> Iterator[Difference]:

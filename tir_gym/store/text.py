@@ -29,7 +29,7 @@ def to_text(value: Any) -> str:
 
 def trace_to_text(trace: Trace) -> str:
     """A trace as text; `trace_from_text` gives an equal trace, `canonical()` included."""
-    return to_text(trace.model_dump(mode="json"))
+    return to_text(trace.model_dump())
 
 
 def trace_from_text(text: str) -> Trace:
