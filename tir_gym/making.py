@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from typing import Any
 
 import gymnasium
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
@@ -29,17 +30,15 @@ def make_env(id: str, /, **options: Any) -> ToolEnv:
     """
     try:
         if is_registered(id):
-            env: Any = gymnasium.make(_full_id(id), disable_env_checker=True, **options).unwrapped
-        else:
-            env = _class_named(id)(**options)
-            env.spec = EnvSpec(id=id, entry_point=id, kwargs=options)
+            return _registered(_full_id(id), options)
+        env = _class_named(id)(**options)
+        env.spec = EnvSpec(id=id, entry_point=id, kwargs=options)
+        return env
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
             raise
-        raise UsageError(f"{id}: {str(error).partition('() ')[2] or error}; see `tir-gym info {id}`") from None
-    if not isinstance(env, ToolEnv):
-        raise UsageError(f"{id} is a {type(env).__name__}, which is no ToolEnv; see `tir-gym list`")
-    return env
+        raise UsageError(f"{id} has no option {unknown[1]!r}; its class says which it has") from None
 
 
 def is_registered(id: str) -> bool:
@@ -52,6 +51,17 @@ def _full_id(id: str) -> str:
     name = id.removeprefix("tir_gym:")
     full = f"tir_gym/{name}"
     return full if full in gymnasium.registry else name
+
+
+def _registered(id: str, options: dict[str, Any]) -> ToolEnv:
+    entry_point = gymnasium.spec(id).entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if isinstance(creator, type) and not issubclass(creator, ToolEnv):
+        raise UsageError(f"{id} is a {creator.__name__}, which is no ToolEnv; see `tir-gym list`")
+    env: Any = gymnasium.make(id, disable_env_checker=True, **options).unwrapped
+    if not isinstance(env, ToolEnv):
+        raise UsageError(f"{id} makes a {type(env).__name__}, which is no ToolEnv; see `tir-gym list`")
+    return env
 
 
 def _class_named(id: str) -> type[ToolEnv]:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; `sys.argv` by default.
 
     Returns:
-        The exit code, see `exits.py`. No error escapes as an exception unless tracebacks were asked for.
+        The exit code, see `exits.py`. An error becomes one line on stderr, after its traceback if that was asked for.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     verbose = "--verbose" in words or os.environ.get("TIR_GYM_DEBUG", "") not in ("", "0")
@@ -76,13 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = app(args=words, prog_name="tir-gym", standalone_mode=False)
         sys.stdout.flush()
+        if result == exits.INTERRUPTED:  # how newer Typers tell of Ctrl-C; older ones raise Abort
+            raise KeyboardInterrupt
         return int(result or exits.OK)
     except (KeyboardInterrupt, typer.Abort):
         error_line("interrupted")
         return exits.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
         # Whoever read our output has had enough (`tir-gym list | head`). Python would complain again at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         return exits.OK
     except Exception as error:
         if verbose:

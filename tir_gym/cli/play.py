@@ -137,5 +137,5 @@ def _document(trace: Trace, explained: list[dict[str, Any]], gold: tuple[ToolCal
         "infra_error": trace.infra_error,
         "gold_calls": [{"name": call.name, "arguments": call.arguments} for call in gold],
         "matches": explained,
-        "trace": trace.model_dump(mode="json"),
+        "trace": trace.model_dump(),
     }
