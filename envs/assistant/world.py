@@ -77,7 +77,9 @@ class _Maker:
         return Facts(freeze(tables), self.now, tuple(self.usernames), self.cities)
 
     def _accounts(self, people: int) -> dict[str, Any]:
-        rng, words, accounts, addresses = self.rng, self.words, {}, set()
+        rng, words = self.rng, self.words
+        accounts: dict[str, Any] = {}
+        addresses = set()
         while len(accounts) < people:
             first, last = rng.choice(words.first_names), rng.choice(words.last_names)
             username = rng.choice((f"{first}{last[0]}", f"{first[0]}{last}", f"{first}_{last}")).lower()
@@ -112,7 +114,7 @@ class _Maker:
         calendars: dict[str, dict[str, Any]] = {username: {} for username in self.usernames}
         busy: set[tuple[str, datetime]] = set()
         for person, organiser in enumerate(self.usernames):
-            for number in range(4):
+            for number in range(3):
                 guests = rng.sample(self._circle(person), rng.choice((1, 1, 2, 2, 3))) if number else []
                 attendees = [organiser, *guests]
                 hour = rng.choice(workdays if guests else days) + timedelta(hours=rng.randrange(9, 18))
@@ -133,7 +135,9 @@ class _Maker:
         return self._entry(hour, name, "meeting", place, f"About the {topic}.", attendees)
 
     def _errand(self, hour: datetime) -> dict[str, Any]:
-        return self._entry(hour, self.rng.choice(SHARED.errands), "event", self.rng.choice(self.words.streets), None, None)
+        return self._entry(
+            hour, self.rng.choice(SHARED.errands), "event", self.rng.choice(self.words.streets), None, None
+        )
 
     def _entry(
         self, hour: datetime, name: str, kind: str, place: str, description: str | None, attendees: list[str] | None
