@@ -282,7 +282,7 @@ def test_a_task_that_is_another_one_when_made_again() -> None:
 def test_a_task_with_another_id() -> None:
     faults = lint(family(lambda task: task.model_copy(update={"id": "train/0"}))).faults
     assert ("train/1", "its id is 'train/0'") in [(fault.task, fault.text) for fault in faults]
-    assert "train/0: duplicate: its id was seen before with other content" in map(str, faults)
+    assert "train/1: duplicate: the id 'train/0' was seen before with other content" in map(str, faults)
 
 
 def test_a_duplicate_task_in_the_sample_and_across_splits() -> None:

@@ -7,12 +7,12 @@
 | `end-state` | the end state differs from replay to replay, or playing the gold calls as an agent does not reach it |
 | `oracle` | the oracle does not succeed |
 | `oracle-return` | the oracle's return is not positive |
-| `unchecked` | one who does nothing and says nothing succeeds |
+| `unchecked` | one who calls nothing and says nothing succeeds |
 | `probe` | a reward-hacking probe gets more than 0.35 of the oracle's return, tasks of three or more gold calls |
 | `duplicate` | its id was seen with other content, or its conversation opens like that of another task, in any split |
 | `schema` | an OpenAI-style validator would refuse one of its tools (`tool_schemas.py`) |
 
-About `unchecked`: a task needs a check that fails in the untouched world with no answer. A state change and an answer
+About `unchecked`: a task needs a check that fails for one who only sends empty messages. A state change and an answer
 are such checks; so are a slot that must be asked for and a refusal that must be declared, which is all that tasks
 whose right end is to ask or to refuse have. An unchanged state alone is none.
 """  # noqa: E501  rows of a table
@@ -31,7 +31,6 @@ from tir_gym.cli.tool_schemas import schema_faults
 from tir_gym.episode import play_episode
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.gold import faults, replay
-from tir_gym.prepared import PreparedTask
 
 if TYPE_CHECKING:
     from tir_gym.env import ToolEnv
@@ -87,13 +86,14 @@ class Linter:
         task = self._make_task(name)
         if task is None:
             return
-        self._check_duplicate(task)
-        self._check_schemas(task)
-        if not self._check_gold(task):
+        self._check_duplicate(name, task)
+        self._check_schemas(name, task)
+        if not self._check_gold(name, task):
             return  # it cannot be played, and the reason has been said
-        oracle_return = self._check_oracle(task)
+        self._check_doing_nothing(name, task)
+        oracle_return = self._check_oracle(name)
         if self._probes and oracle_return > 0:
-            self._measure_probes(task)
+            self._measure_probes(name)
 
     def finish(self) -> LintReport:
         """The report, with the probes judged over all tasks."""
@@ -116,20 +116,20 @@ class Linter:
             self._add(name, "task", "is another one when made again; draw everything from its split and number")
         return task
 
-    def _check_duplicate(self, task: Task) -> None:
+    def _check_duplicate(self, name: str, task: Task) -> None:
         content = task.model_dump_json()
         if self._seen_ids.setdefault(task.id, content) != content:
-            self._add(task.id, "duplicate", "its id was seen before with other content")
+            self._add(name, "duplicate", f"the id {task.id!r} was seen before with other content")
         lines = [reply.text for reply in task.user.replies]
         opening = json.dumps([task.messages, lines], sort_keys=True)
-        first = self._seen_openings.setdefault(opening, task.id)
-        if first != task.id:
-            self._add(task.id, "duplicate", f"says the same as task {first}")
+        first = self._seen_openings.setdefault(opening, name)
+        if first != name:
+            self._add(name, "duplicate", f"says the same as task {first}")
 
-    def _check_schemas(self, task: Task) -> None:
+    def _check_schemas(self, name: str, task: Task) -> None:
         names = [spec.name for spec in task.tools]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self._add(task.id, "schema", f"two tools are named {name}")
+        for twice in sorted({tool for tool in names if names.count(tool) > 1}):
+            self._add(name, "schema", f"two tools are named {twice}")
         for spec in task.tools:
             tool = spec.to_openai()
             key = repr(tool)
@@ -138,54 +138,62 @@ class Linter:
             self._seen_tools.add(key)
             self.report.tools += 1
             for text in schema_faults(tool):
-                self._add(task.id, "schema", f"tool {spec.name}: {text}")
+                self._add(name, "schema", f"tool {spec.name}: {text}")
 
-    def _check_gold(self, task: Task) -> bool:
+    def _check_gold(self, name: str, task: Task) -> bool:
         """Whether the task can be played at all."""
+        found: list[str] = []
         try:
             with closing(self._env.make_sandbox(task)) as sandbox:
-                for text in faults(task, sandbox):
-                    self._add(task.id, "gold", text)
+                found += faults(task, sandbox)
                 first = replay(task.gold, sandbox).changes
             with closing(self._env.make_sandbox(task)) as sandbox:
                 second = replay(task.gold, sandbox).changes
-                if json.dumps(first, sort_keys=True) != json.dumps(second, sort_keys=True):
-                    self._add(task.id, "end-state", "differs from replay to replay; make ids and times from the seed")
-            prepared = PreparedTask(task, self._env.make_sandbox(task))
+            self._env.reset(options={"task": name})
         except (InfrastructureError, UsageError) as error:
             text = str(error).removeprefix(f"task {task.id}: ")
-            if not any(text in fault.text for fault in self.report.faults if fault.task == task.id):
-                self._add(task.id, "gold", text)
+            for fault in found if any(text in fault for fault in found) else [*found, text]:
+                self._add(name, "gold", fault)
             return False
-        if all(prepared.evaluate(changes={}, answer="", refused=False, asked=frozenset()).values()):
-            checks = ", ".join(check.kind for check in task.gold.checks)
-            self._add(task.id, "unchecked", f"one who does nothing succeeds; it checks only: {checks}")
+        for fault in found:
+            self._add(name, "gold", fault)
+        if json.dumps(first, sort_keys=True) != json.dumps(second, sort_keys=True):
+            self._add(name, "end-state", "differs from replay to replay; make ids and times from the seed")
         return True
 
-    def _check_oracle(self, task: Task) -> float:
+    def _check_doing_nothing(self, name: str, task: Task) -> None:
+        over, info = False, {}
+        while not over:
+            _, _, terminated, truncated, info = self._env.step("")
+            over = terminated or truncated
+        if info.get("success"):
+            checks = ", ".join(check.kind for check in task.gold.checks)
+            self._add(name, "unchecked", f"one who does nothing succeeds; it checks only: {checks}")
+
+    def _check_oracle(self, name: str) -> float:
         """The oracle's return."""
-        trace = play_episode(self._env, OracleAgent(), task=task.id).trace
+        trace = play_episode(self._env, OracleAgent(), task=name).trace
         if trace.infra_error is not None:
-            self._add(task.id, "oracle", f"the infrastructure fails: {trace.infra_error['message']}")
+            self._add(name, "oracle", f"the infrastructure fails: {trace.infra_error['message']}")
             return 0.0
-        failed = sorted(name for name, held in trace.checks.items() if not held)
-        if any(name.partition("#")[0] in ("state", "unchanged") for name in failed):
-            self._add(task.id, "end-state", f"the oracle does not reach it; checks that fail: {', '.join(failed)}")
+        failed = sorted(check for check, held in trace.checks.items() if not held)
+        if any(check.partition("#")[0] in ("state", "unchanged") for check in failed):
+            self._add(name, "end-state", f"the oracle does not reach it; checks that fail: {', '.join(failed)}")
         elif not trace.success:
             why = f"checks that fail: {', '.join(failed)}" if failed else f"the episode ended by {trace.ending}"
-            self._add(task.id, "oracle", f"it does not succeed; {why}")
+            self._add(name, "oracle", f"it does not succeed; {why}")
         total = sum(turn.reward for turn in trace.turns)
         if total <= 0:
-            self._add(task.id, "oracle-return", f"is {total:g}, which is not positive")
+            self._add(name, "oracle-return", f"is {total:g}, which is not positive")
         return total
 
-    def _measure_probes(self, task: Task) -> None:
-        for probed in probe_tasks(self._make_env, [task.id]):
+    def _measure_probes(self, name: str) -> None:
+        for probed in probe_tasks(self._make_env, [name]):
             self.report.probe_tasks += 1
             for probe in probed.returns:
                 share = probed.share(probe)
                 if probe not in self._worst or share > self.report.probes[probe]:
-                    self.report.probes[probe], self._worst[probe] = share, task.id
+                    self.report.probes[probe], self._worst[probe] = share, name
 
     def _add(self, task: str, rule: str, text: str) -> None:
         self.report.faults.append(Fault(task, rule, text))
