@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from tir_gym.episode import PlayedEpisode
 from tir_gym.errors import UsageError
@@ -66,23 +66,17 @@ def put_episode(connection: Connection, run_id: int, rows: Rows) -> None:
     """
     (figures,) = rows["episodes"]
     episodes = schema.episodes.c
-    known = connection.execute(
-        select(episodes.id, episodes.infra_kind).where(
-            episodes.run_id == run_id,
-            episodes.task_id == figures["task_id"],
-            episodes.repeat == figures["repeat"],
-        )
-    ).first()
+    place = {"run": run_id, "task": figures["task_id"], "attempt": figures["repeat"]}
+    known = connection.execute(_KNOWN, place).first()
     if known is not None:
         if known.infra_kind is None:
             raise recorded_already(figures["task_id"], figures["repeat"])
         connection.execute(delete(schema.episodes).where(episodes.id == known.id))  # its parts go with it
-    key = connection.execute(insert(schema.episodes).values(run_id=run_id, **figures)).inserted_primary_key
+    key = connection.execute(_INSERT["episodes"], {"run_id": run_id, **figures}).inserted_primary_key
     assert key is not None
     for name, parts in rows.items():
         if parts and name != "episodes":
-            table = schema.metadata.tables[name]
-            connection.execute(insert(table), [{"episode_id": key[0], **part} for part in parts])
+            connection.execute(_INSERT[name], [{"episode_id": key[0], **part} for part in parts])
 
 
 def recorded_already(task_id: str, repeat: int) -> UsageError:
@@ -104,6 +98,14 @@ def figures_from(row: Mapping[str, Any]) -> dict[str, Any]:
         "infra_error": None if infra_error is None else json.loads(infra_error),
     }
 
+
+# Built once: making statements costs more than running them.
+_INSERT = {name: insert(table) for name, table in schema.metadata.tables.items()}
+_KNOWN = select(schema.episodes.c.id, schema.episodes.c.infra_kind).where(
+    schema.episodes.c.run_id == bindparam("run"),
+    schema.episodes.c.task_id == bindparam("task"),
+    schema.episodes.c.repeat == bindparam("attempt"),
+)
 
 _PLAIN = (
     "task_id",

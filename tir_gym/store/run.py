@@ -144,7 +144,7 @@ class Run:
             episodes.run_id == self._id, episodes.oracle_return.is_not(None)
         )
         with self._engine.connect() as connection:
-            return dict(connection.execute(query.order_by(episodes.id)).all())
+            return dict(connection.execute(query.order_by(episodes.task_id, episodes.repeat)).all())
 
     def summary(self) -> Summary:
         """The figures of all its episodes; pass@k up to the config's `k`, or as many repeats as there are."""

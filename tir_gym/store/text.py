@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tir_gym.errors import UsageError
 from tir_gym.records import TRACE_VERSION, Trace
 
+_encode = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode
 _UNKEPT = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -24,7 +25,7 @@ def to_text(value: Any) -> str:
     Raises:
         TypeError: Not JSON data.
     """
-    return json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return _encode(value)
 
 
 def trace_to_text(trace: Trace) -> str:
