@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tir_gym.answers import extract_answer, is_refusal, states, token_f1
-from tir_gym.compare import comparator, json_equal
+from tir_gym.compare import comparator, json_equal, register_comparator, token
 from tir_gym.errors import UsageError
 from tir_gym.records import AnswerCheck
 
@@ -76,6 +78,17 @@ def test_refusals() -> None:
         ("text:0.8", "Buy some milk", "buy some  milk!", True),
         ("text:0.8", "Buy some milk", "sell the cow", False),
         ("text:0.8", None, None, False),
+        ("number:0.5", 10**400, 1.5, False),
+        ("set", [{"a": [1]}, True], [True, {"a": [1.0]}], True),
+        ("set", [1], [True], False),
+        ("subset", ["a", "b", "c"], ["c", "a"], True),
+        ("subset", ["a"], ["a", "b"], False),
+        ("subset", "abc", ["a"], False),
+        ("regex", "Room 12", r"room \d+|Room \d+", True),
+        ("regex", "Room 12b", r"Room \d+", False),
+        ("regex", "(", "(", False),
+        ("regex", 5, "5", False),
+        ("regex", "a" * 3000, "a*", False),
     ],
 )
 def test_comparators(name: str, a: Any, b: Any, same: bool) -> None:
@@ -88,8 +101,33 @@ def test_unknown_comparators(name: str) -> None:
         comparator(name)
 
 
+def test_a_comparator_of_ones_own() -> None:
+    register_comparator("test-same-length", lambda a, b: len(str(a)) == len(str(b)))
+    assert comparator("test-same-length")("abc", "xyz")
+    with pytest.raises(UsageError, match="is taken"):
+        register_comparator("test-same-length", json_equal)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.sampled_from([0.0, 1.0, -0.0, 1.5, float("nan")])
+    | st.text("1a"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(json_values, json_values)
+def test_tokens_are_equal_exactly_where_values_are(a: Any, b: Any) -> None:
+    assert (token(a) == token(b)) is json_equal(a, b)
+    assert (token([a]) == token([a])) is json_equal([a], [a])
+
+
 def test_json_equality_survives_depth() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
     assert not json_equal(deep, [deep])
+    assert token(deep) != token(deep)

@@ -7,22 +7,31 @@
 | `number:TOLERANCE` | both are numbers and differ by at most TOLERANCE |
 | `day` | both are dates or moments of the same calendar day |
 | `set` | both are lists with the same elements, order and repeats aside |
-| `text:RATIO` | both are text whose folded forms have at least that `difflib` similarity ratio |
+| `subset` | both are lists, and every gold element, such as an id, is among the predicted ones |
+| `text:RATIO` | both are text whose folded forms have at least that similarity (`rapidfuzz.fuzz.ratio`, 0 to 1) |
+| `regex` | it is text that the gold value, a regular expression, matches whole |
+
+Others are added by code, with `register_comparator`; a name in a task's data never makes anything be imported.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeAlias
+
+from rapidfuzz import fuzz
 
 from tir_gym.errors import UsageError
 
 Comparator: TypeAlias = Callable[[Any, Any], bool]
 
-_LONGEST_FUZZY = 4000
-"""Characters; above it `text` compares exactly, because difflib takes quadratic time."""
+_LONGEST_FUZZY = 20_000
+"""Characters; above it `text` compares exactly, because likeness takes quadratic time."""
+
+_LONGEST_MATCHED = 2000
+"""Characters; a pattern is not tried on longer text, because some patterns take exponential time."""
 
 
 def json_equal(a: Any, b: Any) -> bool:
@@ -49,6 +58,52 @@ def comparator(name: str) -> Comparator:
         except ValueError:
             raise UsageError(f"comparator {name!r}: {base} takes a number, such as {base}:0.9") from None
     raise UsageError(f"no comparator {name!r}; there are {', '.join([*_PLAIN, *(f'{p}:N' for p in _PARAMETRISED)])}")
+
+
+def register_comparator(name: str, same: Comparator) -> None:
+    """Give a comparator of one's own a name that tools and tasks can declare.
+
+    Args:
+        name: Without a colon, and not one of those there are.
+        same: `same(predicted, gold)`; must not raise, whatever the agent sent.
+
+    Raises:
+        UsageError: The name is taken or has a colon.
+    """
+    if ":" in name or name in _PLAIN or name in _PARAMETRISED:
+        raise UsageError(f"comparator name {name!r} is taken or has a colon; choose another")
+    _PLAIN[name] = same
+    comparator.cache_clear()
+
+
+def token(value: Any) -> Any:
+    """A hashable stand-in for a JSON value: tokens are equal exactly where `json_equal` says the values are.
+
+    So comparing many values with many others is a matter of sets. NaN, and what is nested too deeply, equal nothing.
+    """
+    kind = type(value)
+    if kind is str or kind is int or value is None:
+        return value
+    try:
+        made = _token(value)
+        hash(made)
+    except RecursionError:
+        return object()
+    return made
+
+
+def _token(value: Any) -> Any:
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, float):
+        return value if value == value else object()
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, dict):
+        return ("object", frozenset([(key, _token(item)) for key, item in value.items()]))
+    if isinstance(value, (list, tuple)):
+        return ("list", *map(_token, value))
+    return object()
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -78,16 +133,34 @@ def _same_day(a: Any, b: Any) -> bool:
 
 
 def _same_set(a: Any, b: Any) -> bool:
-    if not isinstance(a, (list, tuple)) or not isinstance(b, (list, tuple)):
+    lists = isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))
+    return lists and set(map(token, a)) == set(map(token, b))
+
+
+def _includes(a: Any, b: Any) -> bool:
+    lists = isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))
+    return lists and set(map(token, a)) >= set(map(token, b))
+
+
+def _matches(a: Any, b: Any) -> bool:
+    if not isinstance(a, str) or not isinstance(b, str) or len(a) > _LONGEST_MATCHED:
         return False
-    return all(any(json_equal(x, y) for y in b) for x in a) and all(any(json_equal(x, y) for x in a) for y in b)
+    try:
+        return re.fullmatch(b, a) is not None
+    except re.error:  # a wrong pattern is the task's fault, and matches nothing
+        return False
 
 
 def _number(tolerance: float) -> Comparator:
     def close(a: Any, b: Any) -> bool:
         if isinstance(a, bool) or isinstance(b, bool):
             return False
-        return isinstance(a, (int, float)) and isinstance(b, (int, float)) and bool(abs(a - b) <= tolerance)
+        if not isinstance(a, (int, float)) or not isinstance(b, (int, float)):
+            return False
+        try:
+            return bool(abs(a - b) <= tolerance)
+        except OverflowError:  # an integer beyond the floats
+            return False
 
     return close
 
@@ -99,10 +172,17 @@ def _text(ratio: float) -> Comparator:
         ours, gold = _fold(a), _fold(b)
         if ours == gold or max(len(ours), len(gold)) > _LONGEST_FUZZY:
             return ours == gold
-        return difflib.SequenceMatcher(None, ours, gold, autojunk=False).ratio() >= ratio
+        return fuzz.ratio(ours, gold) >= 100.0 * ratio
 
     return similar
 
 
-_PLAIN: dict[str, Comparator] = {"exact": json_equal, "folded": _folded, "day": _same_day, "set": _same_set}
+_PLAIN: dict[str, Comparator] = {
+    "exact": json_equal,
+    "folded": _folded,
+    "day": _same_day,
+    "set": _same_set,
+    "subset": _includes,
+    "regex": _matches,
+}
 _PARAMETRISED: dict[str, Callable[[float], Comparator]] = {"number": _number, "text": _text}

@@ -67,7 +67,7 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
     """
     calls: list[ToolCall] = []
     results: list[ToolResult] = []
-    stages: dict[int, Any] = {}
+    stages: dict[int, Any] = {0: sandbox.snapshot()}
     for i, gold in enumerate(trace.calls):
         if gold.stage not in stages:
             stages[gold.stage] = sandbox.snapshot()
@@ -78,7 +78,6 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
         call = ToolCall(gold.name, resolve(gold.arguments, results))
         calls.append(call)
         results.append(sandbox.call(call))
-    stages.setdefault(0, sandbox.snapshot())
     return ReplayedGold(
         trace=trace,
         calls=tuple(calls),

@@ -6,11 +6,11 @@ what eqs 2 and 3 count for a pair of calls is two `&`s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from tir_gym.compare import Comparator, comparator
-from tir_gym.matching.parts import Call, Token, call_parts, token
+from tir_gym.compare import Comparator, comparator, token
+from tir_gym.matching.parts import Call, call_parts
 
 Strictness: TypeAlias = Literal["partial", "graded", "strict"]
 Rules: TypeAlias = Mapping[str, str | Comparator]
@@ -24,7 +24,7 @@ class GoldIndex:
     """G gold calls, numbered.
 
     Args:
-        gold: The calls.
+        gold: The calls; for one that may be done in several ways, a list of calls, of which the most similar counts.
         comparators: One mapping per gold call; strict JSON equality where it is silent.
         strictness: See `similarity.py`.
         fold_names: Compare the calls' names without regard to case.
@@ -32,7 +32,7 @@ class GoldIndex:
 
     def __init__(
         self,
-        gold: Sequence[Call],
+        gold: Sequence[Call | Sequence[Call]],
         comparators: Sequence[Rules | None] | None = None,
         *,
         strictness: Strictness = "partial",
@@ -42,9 +42,9 @@ class GoldIndex:
         self.fold_names = fold_names
         self._size = len(gold)
         self._by_name: dict[str, list[_GoldCall]] = {}
-        self._names: dict[str, tuple[int, dict[Token, int]]] = {}
+        self._names: dict[str, tuple[int, dict[Any, int]]] = {}
         bit = 1
-        for column, call in enumerate(gold):
+        for column, call in _ways(gold):
             name, arguments = call_parts(call, fold_names)
             if name is None or arguments is None:
                 continue
@@ -90,7 +90,9 @@ class GoldIndex:
             equal = (values & gold.values).bit_count()
             for key, value, same in gold.ruled:
                 equal += key in arguments and same(arguments[key], value)
-            scores[gold.column] = score(self.strictness, shared, given + gold.size - shared, equal, gold.size)
+            found = score(self.strictness, shared, given + gold.size - shared, equal, gold.size)
+            if found > scores[gold.column]:
+                scores[gold.column] = found
         return scores
 
 
@@ -110,6 +112,12 @@ def score(strictness: Strictness, shared: int, union: int, equal: int, size: int
     if strictness == "strict":
         return 1.0 if shared == union and equal == size else 0.0
     return names * (NAME_ALONE + (1.0 - NAME_ALONE) * (equal / size if size else 1.0))
+
+
+def _ways(gold: Sequence[Call | Sequence[Call]]) -> Iterator[tuple[int, Any]]:
+    for column, entry in enumerate(gold):
+        for way in entry if isinstance(entry, (list, tuple)) else (entry,):
+            yield column, way
 
 
 class _GoldCall(NamedTuple):

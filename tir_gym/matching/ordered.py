@@ -1,8 +1,8 @@
 """Ordered assignment: the best matching that never puts a call before one that its gold depends on.
 
-A gold trace is a DAG: edges say which calls must come first, because their results are needed. If gold call h depends on
-g (directly or through others) and both are matched, then g's call must stand in a strictly earlier turn than h's: an
-agent cannot have read a result in the turn that asked for it.
+A gold trace is a DAG: edges say which calls must come first, because their results are needed. If gold call h depends
+on g (directly or through others) and both are matched, then g's call must stand in a strictly earlier turn than h's:
+an agent cannot have read a result in the turn that asked for it.
 
 Exact in every case. Without edges it is `hard`; where `hard` happens to keep the order, that is the answer; a chain is
 solved by dynamic programming over turns, O(turns * G + P * G); any other DAG as a mixed-integer program (HiGHS).
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from tir_gym.errors import UsageError
 from tir_gym.matching.hard import Assignment, as_matrix, hard
 
-LARGEST = 4000
+LARGEST = 1000
 """P * G, counting only pairs of positive similarity, up to which a general DAG is solved; chains have no limit."""
 
 

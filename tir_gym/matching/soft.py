@@ -87,7 +87,10 @@ def soft_batch(similarities: Sequence[Any], epsilon: float = 0.1, *, rescale: bo
     for matrix in similarities:
         if matrix.ndim != 2 or not bool(xp.all(xp.isfinite(matrix))):
             raise UsageError(f"similarity must be a finite matrix [P, G], got shape {tuple(matrix.shape)}")
-    solved: list[SoftAssignment | None] = [None] * len(similarities)
+    solved: list[SoftAssignment | None] = [
+        None if matrix.shape[0] and matrix.shape[1] else SoftAssignment(xp.zeros_like(matrix), _no_rewards(xp, matrix))
+        for matrix in similarities
+    ]
     for members in _by_size([tuple(matrix.shape) for matrix in similarities]):
         padded, row_mass, column_mass = _pad(xp, [similarities[n] for n in members])
         plan = _solve(xp, padded / epsilon, row_mass, column_mass)
@@ -99,11 +102,16 @@ def soft_batch(similarities: Sequence[Any], epsilon: float = 0.1, *, rescale: bo
     return [one for one in solved if one is not None]
 
 
+def _no_rewards(xp: Any, matrix: Any) -> Any:
+    return xp.zeros((matrix.shape[0],), dtype=matrix.dtype, device=matrix.device)
+
+
 def _by_size(shapes: list[tuple[int, ...]]) -> list[list[int]]:
-    """Problems that are padded to one size: those whose sides round up to the same power of two."""
+    """Problems that are padded to one size: those whose sides round up to the same power of two. Empty ones apart."""
     groups: dict[tuple[int, int], list[int]] = {}
     for n, (p, g) in enumerate(shapes):
-        groups.setdefault((max(p - 1, 0).bit_length(), max(g - 1, 0).bit_length()), []).append(n)
+        if p and g:
+            groups.setdefault(((p - 1).bit_length(), (g - 1).bit_length()), []).append(n)
     return list(groups.values())
 
 
@@ -111,17 +119,15 @@ def _pad(xp: Any, matrices: list[Any]) -> tuple[Any, Any, Any]:
     """`[B, P, G]`, and the marginals `[B, P]` and `[B, G]`, zero where a row or column is only padding."""
     rows = max(matrix.shape[0] for matrix in matrices)
     columns = max(matrix.shape[1] for matrix in matrices)
-    first = matrices[0]
-    options = {"dtype": xp.float64, "device": first.device} if hasattr(first, "device") else {"dtype": xp.float64}
+    options = {"dtype": xp.float64, "device": matrices[0].device}
     padded = xp.zeros((len(matrices), rows, columns), **options)
     row_mass = xp.zeros((len(matrices), rows), **options)
     column_mass = xp.zeros((len(matrices), columns), **options)
     for k, matrix in enumerate(matrices):
         p, g = matrix.shape
-        if p and g:
-            padded[k, :p, :g] = matrix
-            row_mass[k, :p] = 1.0 / p
-            column_mass[k, :g] = 1.0 / g
+        padded[k, :p, :g] = matrix
+        row_mass[k, :p] = 1.0 / p
+        column_mass[k, :g] = 1.0 / g
     return padded, row_mass, column_mass
 
 
@@ -133,8 +139,6 @@ def _solve(xp: Any, scores: Any, row_mass: Any, column_mass: Any) -> Any:
     What remains is a concave problem in v, whose gradient is the gap in the column sums, b_j - sum_i T_ij, and whose
     Hessian is -(diag(column sums) - T' diag(1/a) T).
     """
-    if not scores.shape[1] or not scores.shape[2]:
-        return scores
     real = column_mass > 0
     scores = xp.where((row_mass > 0)[:, :, None] & real[:, None, :], scores, xp.zeros_like(scores))
     potential = xp.zeros_like(column_mass)
@@ -149,7 +153,7 @@ def _solve(xp: Any, scores: Any, row_mass: Any, column_mass: Any) -> Any:
 def _converge(xp: Any, scores: Any, potential: Any, row_mass: Any, column_mass: Any) -> Any:
     """The column potentials `[B, G]`, from those given."""
     potential = _sinkhorn(xp, scores, potential, row_mass, column_mass)
-    todo = xp.nonzero(xp.any(column_mass > 0, axis=1))[0]
+    todo = xp.arange(scores.shape[0], device=scores.device)
     for _ in range(_ROUNDS):
         part, rows, target, now = scores[todo], row_mass[todo], column_mass[todo], potential[todo]
         plan = _plan(xp, part, now, rows, target > 0)
