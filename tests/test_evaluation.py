@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,6 +244,31 @@ def test_an_agent_that_hangs_holds_nobody_up(run: Run, monkeypatch: pytest.Monke
             thread.join(5)
     assert run.done() == set()
     assert len(closed) == 2
+
+
+def test_the_others_stop_at_the_end_of_their_turn(run: Run) -> None:
+    acting, failed = threading.Event(), threading.Event()
+    turns = []
+
+    class Agent(Gold):
+        def begin(self, env_info: dict[str, Any]) -> None:
+            super().begin(env_info)
+            if env_info["task_id"] == "test/7":
+                acting.wait()
+                failed.set()
+                raise ZeroDivisionError
+
+        def act(self, observation: Any, info: dict[str, Any]) -> Any:
+            turns.append(len(turns))
+            acting.set()
+            failed.wait()
+            time.sleep(0.3)  # by when the evaluation has heard of it
+            return super().act(observation, info)
+
+    with pytest.raises(ZeroDivisionError):
+        play(run, Agent, tasks=["test/1", "test/7"], concurrency=2)
+    assert turns == [0]
+    assert run.done() == set()
 
 
 @pytest.mark.parametrize(

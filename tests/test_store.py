@@ -28,6 +28,7 @@ from tir_gym.store import (
     import_jsonl,
     open_store,
 )
+from tir_gym.store.rows import Rows, outcome_of, rows_of
 
 CONFIG = {"env_id": "tir_gym/Calculator-v0", "env_kwargs": {"split": "test"}, "agent": "gold", "seed": 7, "k": 2}
 PARTS = ("traces", "turns", "calls", "matches", "rewards")
@@ -430,6 +431,19 @@ def test_a_bad_line_imports_nothing(
         import_jsonl(store, file, "copy")
     assert [info.name for info in store.runs()] == ["first"]
     assert list(run.episodes())[2].trace() == gold.trace
+
+
+def test_a_run_is_added_whole_or_not_at_all(store: Store, place: str, gold: PlayedEpisode) -> None:
+    def breaking_off() -> Iterator[Rows]:
+        yield rows_of(gold, outcome_of(gold, repeat=0))
+        raise OSError("the disk that the file lay on is gone")
+
+    with pytest.raises(OSError, match="the disk"):
+        store.add_run("x", {}, breaking_off())
+    assert store.runs() == []
+    assert rows(place, "select count(*) from episodes") == rows(place, "select count(*) from turns") == [(0,)]
+    whole = store.add_run("x", {}, (rows_of(gold, outcome_of(gold, repeat=i)) for i in range(2)))
+    assert len(whole.done()) == 2
 
 
 def test_files_that_are_none(store: Store, run: Run, tmp_path: Path, gold: PlayedEpisode) -> None:
