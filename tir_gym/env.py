@@ -22,7 +22,8 @@ from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.frozen import freeze
 from tir_gym.prepared import PreparedTask, prepared_tasks
 from tir_gym.records import Message, Provenance, Task, ToolCall, ToolResult, Trace, Turn
-from tir_gym.rewards import Credit, CreditSnapshot, RewardSpec, get_reward
+from tir_gym.rewards import Credit, CreditSnapshot, RewardSpec, TurnEvent, get_reward
+from tir_gym.rewards import outcome as read_outcome
 from tir_gym.sandbox import Sandbox
 from tir_gym.spaces import ActionSpace, ObservationSpace
 from tir_gym.user import Conversation, hear
@@ -63,7 +64,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             reset draws a task from the split with the environment's generator.
         split: `train` or `test`.
         dialect: How calls stand in text: `openai`, `hermes` or `json`.
-        reward: Name of a preset (`default`, `paper`, `outcome`), a `RewardSpec`, or its fields as a dict.
+        reward: Name of a preset (`default`, `outcome`, `progress`, `paper-hard`, `paper-soft`), a `RewardSpec`, or its
+            fields as a dict.
         max_turns: Turn budget instead of the task's own.
         render_mode: `None` or `"ansi"`: `render()` gives the conversation as text.
 
@@ -213,9 +215,16 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.ending is None:
             self._check_budgets(episode)
         outcome = self._outcome(episode) if episode.ending in ("answer", "refusal") else None
-        match = episode.credit.turn(
-            number, played.calls, played.results, malformed=len(played.malformed), stage=stage, outcome=outcome
+        event = TurnEvent(
+            turn=number,
+            calls=played.calls,
+            results=played.results,
+            malformed=len(played.malformed),
+            stage=stage,
+            text=played.text,
+            seconds=episode.lap() if self.reward.seconds else 0.0,
         )
+        match = episode.credit.turn(event, last=episode.ending is not None, outcome=outcome)
         played.reward, played.parts = match.reward, match.parts
         info: dict[str, Any] = {"match": match}
         if episode.conversation.stage != stage:
@@ -406,7 +415,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             figures=episode.metrics,
         )
         episode.success = all(episode.checks.values())
-        return episode.prepared.outcome(self.reward.outcome_by, episode.success, last.text)
+        declared = episode.prepared.task.gold.checks
+        return read_outcome(self.reward.outcome_by, episode.checks, declared, last.text)
 
     def _conclude(self, episode: _Episode, outcome: float | None, info: dict[str, Any]) -> None:
         if episode.success is None:
@@ -510,6 +520,7 @@ class _Episode:
     seed: int | None
     max_turns: int
     deadline: float | None
+    clock: float = field(default_factory=time.monotonic)
     conversation: Conversation = field(default_factory=Conversation)
     turns: list[_PlayedTurn] = field(default_factory=list)
     ending: str | None = None
@@ -518,6 +529,11 @@ class _Episode:
     turn_rewards: tuple[float, ...] = ()
     infra_error: dict[str, Any] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since reset."""
+        before, self.clock = self.clock, time.monotonic()
+        return self.clock - before
 
     def copy(self) -> _Episode:
         """Independent but for its sandbox and credit, which the caller replaces; turns played are shared."""

@@ -33,6 +33,8 @@ class ReplayedGold:
     trace: GoldTrace
     calls: tuple[ToolCall, ...]
     """References resolved."""
+    others: tuple[tuple[ToolCall, ...], ...]
+    """For each call, the other calls that would do as well, references resolved."""
     results: tuple[ToolResult, ...]
     after: tuple[tuple[int, ...], ...]
     """For each call, the calls that must come before it: declared edges and references."""
@@ -66,6 +68,7 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
         InfrastructureError: A tool broke.
     """
     calls: list[ToolCall] = []
+    others: list[tuple[ToolCall, ...]] = []
     results: list[ToolResult] = []
     stages: dict[int, Any] = {0: sandbox.snapshot()}
     for i, gold in enumerate(trace.calls):
@@ -73,14 +76,17 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
             stages[gold.stage] = sandbox.snapshot()
         if i == skip:
             calls.append(ToolCall(gold.name, {}))
+            others.append(())
             results.append(ToolResult(error="skipped", error_kind="skipped"))
             continue
         call = ToolCall(gold.name, resolve(gold.arguments, results))
         calls.append(call)
+        others.append(tuple(ToolCall(other.name, resolve(other.arguments, results)) for other in gold.alternatives))
         results.append(sandbox.call(call))
     return ReplayedGold(
         trace=trace,
         calls=tuple(calls),
+        others=tuple(others),
         results=tuple(results),
         after=tuple(_parents(trace)),
         changes=sandbox.diff(),
@@ -195,6 +201,7 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
     needed |= {source.call for source in sources}
     if any(isinstance(check, FigureCheck) for check in trace.checks):
         return found  # which calls count is then for the family's figures to say
+    found += _faulty_ways(trace, gold, sandbox, start)
     for i in set(range(len(trace.calls))) - needed:
         sandbox.restore(start)
         try:
@@ -204,6 +211,27 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
         broken = any(without.results[j].ok == trace.calls[j].refused for j in range(len(trace.calls)) if j != i)
         if not broken and same_changes(without.changes, gold.changes):
             found.append(f"gold call {i} ({gold.calls[i].name}) is not needed: without it all is as with it")
+    return found
+
+
+def _faulty_ways(trace: GoldTrace, gold: ReplayedGold, sandbox: Sandbox, start: Any) -> list[str]:
+    """What is wrong with the calls that are said to do as well as a gold call: each is run in its place."""
+    found = []
+    for i, call in enumerate(trace.calls):
+        for way in call.alternatives:
+            swapped = way.model_copy(update={"stage": call.stage, "refused": call.refused})
+            calls = (*trace.calls[:i], swapped, *trace.calls[i + 1 :])
+            sandbox.restore(start)
+            try:
+                other = replay(trace.model_copy(update={"calls": calls}), sandbox)
+            except UsageError as error:
+                found.append(f"gold call {i}: with {way.name} in its place, {error}")
+                continue
+            fails = [j for j, result in enumerate(other.results) if result.ok == calls[j].refused]
+            if fails:
+                found.append(f"gold call {i}: with {way.name} in its place, call {fails[0]} fails")
+            elif not same_changes(other.changes, gold.changes):
+                found.append(f"gold call {i}: with {way.name} in its place, the end state is another")
     return found
 
 

@@ -7,14 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from tir_gym.answers import token_f1
 from tir_gym.checks import Ending, check_name, holds
 from tir_gym.errors import UsageError
 from tir_gym.frozen import freeze
 from tir_gym.gold import replay
 from tir_gym.oracle import Oracle
-from tir_gym.records import AnswerCheck, FigureCheck, GoldTrace, Task
-from tir_gym.rewards.credit import GoldSide
+from tir_gym.records import FigureCheck, GoldTrace, Task
+from tir_gym.rewards.match_term import GoldSide
 from tir_gym.sandbox import Sandbox
 
 
@@ -70,13 +69,6 @@ class PreparedTask:
             if not best or sum(found.values()) / len(found) > sum(best.values()) / len(best):
                 best = found
         return best
-
-    def outcome(self, by: str, success: bool, answer: str) -> float:
-        """The outcome in [0, 1], as the reward reads it."""
-        expected = [check.value for check in self.task.gold.checks if isinstance(check, AnswerCheck)]
-        if by == "answer_f1" and expected:
-            return max(token_f1(answer, value) for value in expected)
-        return float(success)
 
     def _side(self, trace: GoldTrace, comparators: Mapping[str, Mapping[str, str]]) -> GoldSide:
         try:

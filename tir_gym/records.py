@@ -110,6 +110,8 @@ class GoldCall(Record):
     arguments: dict[str, Any] = {}
     stage: int = Field(default=0, ge=0)
     """User turns that must have been delivered before the call can be known: 0 for the opening request."""
+    alternatives: tuple[GoldCall, ...] = ()
+    """Other calls that do this step just as well; the most similar counts."""
     refused: bool = False
     """Whether the tool must refuse it, as when a user wants to see that the old password no longer works."""
 

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from tir_gym.compare import comparator
-from tir_gym.records import ToolCall
+from tir_gym.matching import similarity
+from tir_gym.rewards.match_term import MatchTerm
 
 
 class Match:
@@ -21,26 +22,17 @@ class Match:
         trace: Which gold trace was matched best: 0 the main one, then its alternatives.
     """
 
-    def __init__(
-        self,
-        reward: float,
-        parts: Mapping[str, float],
-        value: float,
-        pairs: tuple[tuple[int, int, float], ...],
-        trace: int,
-        calls: list[tuple[int, ToolCall, str | None]],
-        gold: tuple[ToolCall, ...],
-        comparators: tuple[Mapping[str, str], ...],
-    ) -> None:
-        self.reward = reward
+    def __init__(self, parts: Mapping[str, float], term: MatchTerm) -> None:
+        self.reward = sum(parts.values(), 0.0)
         self.parts = dict(parts)
-        self.value = value
-        self.pairs = pairs
-        self.trace = trace
-        self._calls = calls  # grows with the episode; this match is about the first `_size` of them
-        self._size = len(calls)
-        self._gold = gold
-        self._comparators = comparators
+        self.value = term.value
+        self.pairs = term.pairs
+        self.trace = term.trace
+        self._calls = term.calls  # grows with the episode; this match is about the first `_size` of them
+        self._size = len(term.calls)
+        self._gold = term.side.gold.calls
+        self._others = term.side.gold.others
+        self._comparators = term.side.comparators
 
     @property
     def gold_calls(self) -> int:
@@ -49,7 +41,8 @@ class Match:
     @cached_property
     def calls(self) -> tuple[dict[str, Any], ...]:
         """One entry per call so far: `turn`, `name`, `status` (`matched`, `redundant`, `failed`), `gold`, `score`,
-        and for a matched call its `right`, `wrong`, `missing` and `extra` arguments by name."""
+        and for a matched call its `way` (0: the gold call itself, then its alternatives) and its `right`, `wrong`,
+        `missing` and `extra` arguments by name."""
         paid = {call: (gold, score) for call, gold, score in self.pairs}
         entries = []
         for i, (turn, call, error) in enumerate(self._calls[: self._size]):
@@ -63,7 +56,11 @@ class Match:
                 "score": score,
             }
             if gold is not None:
-                entry |= _arguments(call.arguments, self._gold[gold].arguments, self._comparators[gold])
+                ways = [self._gold[gold], *self._others[gold]]
+                rules = self._comparators[gold]
+                alike = [similarity(call, way, comparators=rules) for way in ways]
+                entry["way"] = alike.index(max(alike))
+                entry |= _arguments(call.arguments, ways[entry["way"]].arguments, rules)
             entries.append(entry)
         return tuple(entries)
 

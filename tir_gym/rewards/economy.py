@@ -1,0 +1,50 @@
+"""The economy term: what waste costs. Counts of the whole episode so far, each at its price."""
+
+from __future__ import annotations
+
+from tir_gym.rewards.event import TurnEvent
+from tir_gym.rewards.match_term import MatchTerm
+from tir_gym.rewards.spec import RewardSpec
+
+
+class EconomyTerm:
+    """Redundant and failed calls, calls over the optimum, words and seconds.
+
+    Args:
+        spec: The prices.
+    """
+
+    def __init__(self, spec: RewardSpec) -> None:
+        self._spec = spec
+        self._failed = 0
+        self._characters = 0
+        self._seconds = 0.0
+
+    def add(self, event: TurnEvent) -> None:
+        for result in event.results:
+            self._failed += result.error is not None
+        self._characters += len(event.text)
+        self._seconds += event.seconds
+
+    def level(self, match: MatchTerm) -> dict[str, float]:
+        """The term's parts so far, those with a price."""
+        spec = self._spec
+        parts = {}
+        if spec.redundant or spec.failed:
+            failed = self._failed - sum(match.calls[call][2] is not None for call, _, _ in match.pairs)
+            parts["redundant"] = -spec.redundant * (len(match.calls) - len(match.pairs) - failed)
+            parts["failed"] = -spec.failed * failed
+        if spec.over_optimum:
+            over = len(match.calls) - len(match.side.gold.calls)
+            parts["over_optimum"] = -spec.over_optimum * max(0, over)
+        if spec.characters:
+            parts["characters"] = -spec.characters * self._characters / 1000.0
+        if spec.seconds:
+            parts["seconds"] = -spec.seconds * self._seconds
+        return parts
+
+    def snapshot(self) -> tuple[int, int, float]:
+        return self._failed, self._characters, self._seconds
+
+    def restore(self, snapshot: tuple[int, int, float]) -> None:
+        self._failed, self._characters, self._seconds = snapshot

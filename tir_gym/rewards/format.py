@@ -1,0 +1,42 @@
+"""The format term: what cannot be read as a call, and calls that fit no schema, at their price.
+
+A price and never a reward: paying for well-formed calls would pay for making more of them.
+"""
+
+from __future__ import annotations
+
+from tir_gym.rewards.event import TurnEvent
+from tir_gym.rewards.spec import RewardSpec
+
+_INVALID = ("unknown_tool", "invalid_arguments")
+
+
+class FormatTerm:
+    """Malformed and invalid calls.
+
+    Args:
+        spec: The prices.
+    """
+
+    def __init__(self, spec: RewardSpec) -> None:
+        self._spec = spec
+        self._malformed = 0
+        self._invalid = 0
+
+    def add(self, event: TurnEvent) -> None:
+        self._malformed += event.malformed
+        if self._spec.invalid:
+            self._invalid += sum(result.error_kind in _INVALID for result in event.results)
+
+    def level(self) -> dict[str, float]:
+        """The term's parts so far."""
+        parts = {"malformed": -self._spec.malformed * self._malformed}
+        if self._spec.invalid:
+            parts["invalid"] = -self._spec.invalid * self._invalid
+        return parts
+
+    def snapshot(self) -> tuple[int, int]:
+        return self._malformed, self._invalid
+
+    def restore(self, snapshot: tuple[int, int]) -> None:
+        self._malformed, self._invalid = snapshot

@@ -1,0 +1,156 @@
+"""The match term: the value of the best assignment of all calls so far to gold calls.
+
+`hard` keeps the assignment optimal from call to call. `ordered` adds the gold DAG, and `soft` spreads each call over
+all gold calls; both are solved afresh every turn. Where the gold offers several traces, that of greatest value counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from tir_gym.gold import ReplayedGold
+from tir_gym.matching import GoldIndex, IncrementalAssignment, ordered, soft
+from tir_gym.matching.incremental import AssignmentSnapshot
+from tir_gym.records import ToolCall, ToolResult
+from tir_gym.rewards.event import TurnEvent
+from tir_gym.rewards.spec import RewardSpec
+
+Pairs: TypeAlias = tuple[tuple[int, int, float], ...]
+"""`(call, gold, similarity)` of each match, calls counted from the episode's start, by call."""
+
+MadeCall: TypeAlias = tuple[int, ToolCall, str | None]
+"""Turn, call, and the call's error."""
+
+
+@dataclass(frozen=True)
+class GoldSide:
+    """The gold side of the matching: one replayed trace, with its comparators."""
+
+    gold: ReplayedGold
+    comparators: tuple[Mapping[str, str], ...]
+    """Comparators by argument name, one mapping per gold call."""
+    _indices: dict[tuple[str, bool], GoldIndex] = field(default_factory=dict, repr=False, compare=False)
+
+    def index(self, spec: RewardSpec) -> GoldIndex:
+        """The gold calls as the spec compares them; made once."""
+        key = (spec.strictness, spec.fold_names)
+        if key not in self._indices:
+            ways = [[call, *others] for call, others in zip(self.gold.calls, self.gold.others, strict=True)]
+            self._indices[key] = GoldIndex(
+                ways, self.comparators, strictness=spec.strictness, fold_names=spec.fold_names
+            )
+        return self._indices[key]
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """`(earlier, later)` of the gold DAG."""
+        return [(i, j) for j, parents in enumerate(self.gold.after) for i in parents]
+
+
+@dataclass(frozen=True)
+class MatchSnapshot:
+    calls: tuple[MadeCall, ...]
+    rows: tuple[tuple[tuple[float, ...], ...], ...]
+    assignments: tuple[AssignmentSnapshot, ...]
+
+
+class MatchTerm:
+    """The matching of one episode.
+
+    Args:
+        spec: Which matching.
+        sides: The gold trace and its alternatives.
+        teacher_forced: Whether a call can only be matched with gold calls of its own stage.
+    """
+
+    def __init__(self, spec: RewardSpec, sides: Sequence[GoldSide], *, teacher_forced: bool = False) -> None:
+        self._spec = spec
+        self._sides = tuple(sides)
+        self._teacher_forced = teacher_forced
+        self.calls: list[MadeCall] = []
+        """All calls so far, in order."""
+        self._rows: list[list[tuple[float, ...]]] = [[] for _ in self._sides]
+        self._assignments = [IncrementalAssignment(len(side.gold.calls)) for side in self._sides]
+        self._solve()
+
+    def add(self, event: TurnEvent) -> None:
+        """Take in a turn's calls."""
+        for call, result in zip(event.calls, event.results, strict=True):
+            self.calls.append((event.turn, call, result.error))
+            for side, rows, assignment in zip(self._sides, self._rows, self._assignments, strict=True):
+                row = self._row(call, result, side, event.stage)
+                rows.append(tuple(row))
+                assignment.add(row)
+        if event.calls:
+            self._solve()
+
+    @property
+    def side(self) -> GoldSide:
+        """The gold trace that is matched best."""
+        return self._sides[self.trace]
+
+    def snapshot(self) -> MatchSnapshot:
+        return MatchSnapshot(
+            tuple(self.calls),
+            tuple(tuple(rows) for rows in self._rows),
+            tuple(assignment.snapshot() for assignment in self._assignments),
+        )
+
+    def restore(self, snapshot: MatchSnapshot) -> None:
+        self.calls = list(snapshot.calls)
+        self._rows = [list(rows) for rows in snapshot.rows]
+        for assignment, picture in zip(self._assignments, snapshot.assignments, strict=True):
+            assignment.restore(picture)
+        self._solve()
+
+    def _row(self, call: ToolCall, result: ToolResult, side: GoldSide, stage: int) -> list[float]:
+        """The call's similarity with every gold call; 0 where it may not be matched."""
+        row = side.index(self._spec).row(call)
+        if not any(row):
+            return row
+        if not result.ok and not self._spec.failed_calls_match:
+            row = [score * (not wanted.ok) for score, wanted in zip(row, side.gold.results, strict=True)]
+        if self._teacher_forced:
+            row = [score * (gold.stage == stage) for score, gold in zip(row, side.gold.trace.calls, strict=True)]
+        return row
+
+    def _solve(self) -> None:
+        """Set `trace`, `value`, `pairs` and `rewards` to the matching of all calls so far."""
+        solved = [self._solved(n) for n in range(len(self._sides))]
+        values = [value for value, _, _ in solved]
+        self.value: float = max(values)
+        """Value of the best assignment, in [0, number of gold calls] (`soft`: in [0, 1] unless rescaled)."""
+        self.trace: int = values.index(self.value)
+        """Which gold trace is matched best: 0 the main one, then its alternatives; the first of equals."""
+        _, self.pairs, self.rewards = solved[self.trace]
+
+    def _solved(self, n: int) -> tuple[float, Pairs, dict[int, float]]:
+        """Value, pairs, and what each call earned, for one trace."""
+        side, rows = self._sides[n], self._rows[n]
+        if self._spec.matching == "hard":
+            pairs = self._assignments[n].pairs
+            value = self._staged(side, pairs) if self._spec.staged else sum(score for _, _, score in pairs)
+            return float(value), pairs, {call: score for call, _, score in pairs}
+        matrix = np.array(rows, dtype=np.float64).reshape(len(rows), len(side.gold.calls))
+        if self._spec.matching == "ordered":
+            found = ordered(matrix, [turn for turn, _, _ in self.calls], side.edges)
+            pairs = tuple((i, j, float(matrix[i, j])) for i, j in found.pairs)
+            return found.total, pairs, {call: score for call, _, score in pairs}
+        spread = soft(matrix, self._spec.epsilon, rescale=self._spec.rescale)
+        # What a call is said to be matched with is its share of the hard assignment; what it earns is the plan's.
+        return spread.total, self._assignments[n].pairs, dict(enumerate(spread.rewards.tolist()))
+
+    @staticmethod
+    def _staged(side: GoldSide, pairs: Pairs) -> float:
+        """Value of the pairs whose earlier stages are all fully matched."""
+        scores = {gold: score for _, gold, score in pairs}
+        total = 0.0
+        for level in side.gold.levels():
+            total += sum(scores.get(gold, 0.0) for gold in level)
+            if any(scores.get(gold, 0.0) < 1.0 for gold in level):
+                break
+        return total
