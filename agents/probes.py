@@ -59,15 +59,15 @@ class WrongArgsProbe(ProgrammedAgent):
     needs_gold: ClassVar[bool] = True
 
     def prepare(self) -> None:
-        wrong = WrongValues(self.rng, self.oracle)
-        self._plan: list[Move] = []
-        for text, calls in self.oracle.script():
-            spoiled = tuple(call for call in map(wrong.all, calls) if call is not None)
-            if text or spoiled:
-                self._plan.append((text, spoiled))
+        self._seen = SeenValues()
+        self._wrong = WrongValues(self.rng, self.oracle)
+        moves = ((text, tuple(call for call in calls if call.arguments)) for text, calls in self.oracle.script())
+        self._plan = [(text, calls) for text, calls in moves if text or calls]
 
     def decide(self, observation: Observation) -> Move:
-        return self._plan[min(self.turn, len(self._plan) - 1)]
+        self._seen.add(observation)
+        text, calls = self._plan[min(self.turn, len(self._plan) - 1)]
+        return text, tuple(wrong for call in calls if (wrong := self._wrong.all(call, self._seen)) is not None)
 
 
 class DumpProbe(ProgrammedAgent):

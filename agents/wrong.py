@@ -23,24 +23,31 @@ class WrongValues:
 
     def __init__(self, rng: random.Random, oracle: Oracle) -> None:
         self._rng = rng
-        self._sampler = Sampler(rng)
+        self._sampler = Sampler(rng, reuse=0.9)
         self._specs = {spec.name: spec for spec in oracle.task.tools}
         self._gold = oracle.calls
 
     def one(self, call: ToolCall) -> ToolCall | None:
         """The call with one argument wrong; `None` where it has no argument."""
-        return self._with_wrong(call, [self._rng.choice(list(call.arguments))]) if call.arguments else None
+        return self._with_wrong(call, [self._rng.choice(list(call.arguments))], ()) if call.arguments else None
 
-    def all(self, call: ToolCall) -> ToolCall | None:
-        """The call with every argument wrong; `None` where it has no argument."""
-        return self._with_wrong(call, call.arguments) if call.arguments else None
+    def all(self, call: ToolCall, seen: Iterable[Any] = ()) -> ToolCall | None:
+        """The call with every argument wrong; `None` where it has no argument.
 
-    def _with_wrong(self, call: ToolCall, names: Iterable[str]) -> ToolCall:
-        return ToolCall(call.name, {**call.arguments, **{name: self._wrong(call.name, name) for name in names}})
+        Args:
+            call: A right call.
+            seen: Values to take where they fit and are wrong: a wrong id that exists gets further than one that
+                does not.
+        """
+        return self._with_wrong(call, call.arguments, seen) if call.arguments else None
 
-    def _wrong(self, tool: str, name: str) -> Any:
+    def _with_wrong(self, call: ToolCall, names: Iterable[str], seen: Iterable[Any]) -> ToolCall:
+        seen = list(seen)
+        return ToolCall(call.name, {**call.arguments, **{name: self._wrong(call.name, name, seen) for name in names}})
+
+    def _wrong(self, tool: str, name: str, seen: Iterable[Any]) -> Any:
         spec = self._specs[tool]
         same = comparator(spec.comparators.get(name, "exact"))
         rights = [gold.arguments[name] for gold in self._gold if gold.name == tool and name in gold.arguments]
         schema = spec.parameters.get("properties", {}).get(name, {})
-        return self._sampler.other_value(schema, lambda value: not any(same(value, right) for right in rights))
+        return self._sampler.other_value(schema, lambda value: not any(same(value, right) for right in rights), seen)

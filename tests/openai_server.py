@@ -66,6 +66,7 @@ class OpenAIServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # headers and body in one packet, else each answer waits for an acknowledgement
 
             def do_GET(self) -> None:
                 if self.path == "/v1/models":

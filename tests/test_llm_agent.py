@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -33,6 +34,7 @@ from tir_gym.errors import UsageError
 from tir_gym.records import Task
 
 CALCULATOR = "tir_gym/Calculator-v0"
+SHIPPED = [CALCULATOR, "tir_gym/Assistant-v0"]
 TASK = "test/0"
 BUSY = error_reply(429, "slow down", retry_after="0")
 BROKEN = error_reply(500, "something broke", retry_after="0")
@@ -44,8 +46,8 @@ def _straight_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def make_env(dialect: str = "openai", **options: Any) -> tir_gym.ToolEnv:
-    env = gymnasium.make(CALCULATOR, dialect=dialect, **options).unwrapped
+def make_env(dialect: str = "openai", env_id: str = CALCULATOR) -> tir_gym.ToolEnv:
+    env = gymnasium.make(env_id, dialect=dialect).unwrapped
     assert isinstance(env, tir_gym.ToolEnv)
     return env
 
@@ -66,7 +68,19 @@ def the_oracle(dialect: str = "openai") -> Script:
 
 
 @pytest.mark.parametrize("dialect", ["openai", "hermes", "json"])
-def test_a_model_that_is_right_succeeds_in_every_dialect(dialect: str) -> None:
+@pytest.mark.parametrize("env_id", SHIPPED)
+def test_a_model_that_is_right_does_the_tasks_of_every_family(env_id: str, dialect: str) -> None:
+    env = make_env(dialect, env_id=env_id)
+    with OpenAIServer(in_turn(error_reply(500, "not yet scripted"))) as server:
+        agent = make_agent(f"llm:scripted@{server.base_url}")
+        for task in env.task_ids(12):
+            server.script = oracle_model(env, task)
+            assert play_episode(env, agent, task=task).trace.success is True
+        agent.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "hermes", "json"])
+def test_what_a_model_costs_is_counted(dialect: str) -> None:
     played, _ = play(the_oracle(dialect), dialect=dialect)
     turns = len(played.trace.turns)
     assert played.trace.success is True
@@ -95,9 +109,9 @@ def test_native_requests_carry_tools_and_the_model_s_messages_as_they_were() -> 
     }
     said = [message for message in last["messages"] if message["role"] == "assistant"]
     assert said == [turn.action for turn in played.trace.turns[:-1]]
-    assert [message["tool_calls"][0]["id"] for message in said] == [f"model_{i}_0" for i in range(len(said))]
-    results = [message for message in last["messages"] if message["role"] == "tool"]
-    assert [result["tool_call_id"] for result in results] == [f"model_{i}_0" for i in range(len(said))]
+    ids = [call["id"] for message in said for call in message["tool_calls"]]
+    assert ids[0] == "model_0_0"
+    assert [message["tool_call_id"] for message in last["messages"] if message["role"] == "tool"] == ids
 
 
 @pytest.mark.parametrize(("dialect", "mark"), [("hermes", "<tool_response>"), ("json", "Result of ")])
@@ -392,6 +406,25 @@ def test_a_history_is_told_in_the_dialect() -> None:
     call = '{"name": "add", "arguments": {"a": 1, "b": 2}}'
     assert rest[1]["content"] == f"<tool_call>\n{call}\n</tool_call>"
     assert rest[2]["content"] == "<tool_response>\n3.0\n</tool_response>"
+
+
+@pytest.mark.parametrize("dialect", ["openai", "hermes"])
+def test_published_conversations_are_shown_in_place_of_the_agent_s_own(shared: Path, dialect: str) -> None:
+    folder = shared / "data" / "tooltalk"
+    if not folder.is_dir():
+        pytest.skip(f"no ToolTalk dialogues at {folder}")
+    env = gymnasium.make("tir_gym/ToolTalk-v0", data_dir=str(folder), dialect=dialect).unwrapped
+    assert isinstance(env, tir_gym.ToolEnv)
+    with OpenAIServer(in_turn(completion({"content": "I will not remember this."}))) as server:
+        agent = make_agent(f"llm:scripted@{server.base_url}")
+        for task in env.task_ids()[:5]:
+            trace = play_episode(env, agent, task=task).trace
+            assert trace.infra_error is None
+        agent.close()  # type: ignore[attr-defined]
+    assert len(server.requests) > 5
+    assert "I will not remember this." not in json.dumps([request.body for request in server.requests])
+    roles = {message["role"] for request in server.requests for message in request.body["messages"]}
+    assert roles == {"system", "user", "assistant"} | ({"tool"} if dialect == "openai" else set())
 
 
 def test_a_user_who_answers_is_heard() -> None:
