@@ -366,7 +366,10 @@ def test_infrastructure_failures_are_exit_3_unless_tolerated(cli: Cli) -> None:
     assert (ran.json["episodes"], ran.json["infra_failures"], ran.json["success"]) == (0, 6, None)
     assert ran.json["infra_errors"] == {"agent_failure": 6}
     assert "6 infrastructure failures" in ran.err
-    assert "Infrastructure failures, counted in no figure: 6 (agent_failure 6)" in evaluate(cli, agent=down).out
+    assert ran.json["infra_messages"] == {"agent_failure": "task test/0: the endpoint is down"}
+    table = evaluate(cli, agent=down).out
+    assert "Infrastructure failures, counted in no figure: 6 (agent_failure 6)" in table
+    assert "First agent_failure: task test/0: the endpoint is down" in table
     assert evaluate(cli, "--max-infra", "6", agent=down).code == 0
     assert evaluate(cli, "--max-infra", "6", "--min-success", "0.0", agent=down).code == 1
 

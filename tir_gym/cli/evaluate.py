@@ -104,6 +104,8 @@ def command(
         print_json(_document(plan, finished, store, page))
     else:
         print_figures(f"{plan.agent} on {plan.env_id}, run {finished.run.name}", finished.summary)
+        for kind, message in finished.infra_messages.items():
+            say(f"First {kind}: {message}")
         say(f"Store: {store}" + (f"\nPage: {page}" if page is not None else ""))
     raise typer.Exit(_verdict(finished.summary, min_success, max_infra))
 
@@ -118,7 +120,7 @@ def _document(plan: Plan, finished: Finished, store: str, page: Path | None) -> 
         **{key: value for key, value in plan.config().items() if key != "tasks"},
         "page": None if page is None else str(page),
     }
-    return head | document_of(finished.summary)
+    return head | document_of(finished.summary) | {"infra_messages": finished.infra_messages}
 
 
 def _verdict(summary: Summary, min_success: float | None, max_infra: int) -> int:

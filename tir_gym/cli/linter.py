@@ -23,7 +23,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tir_gym.agents.oracle import OracleAgent
 from tir_gym.agents.probing import PROBE_BOUND, probe_tasks
@@ -162,7 +162,8 @@ class Linter:
         return True
 
     def _check_doing_nothing(self, name: str, task: Task) -> None:
-        over, info = False, {}
+        over = False
+        info: dict[str, Any] = {}
         while not over:
             _, _, terminated, truncated, info = self._env.step("")
             over = terminated or truncated

@@ -69,6 +69,8 @@ class Finished:
 
     run: Run
     summary: Summary
+    infra_messages: dict[str, str]
+    """What the first infrastructure failure of each kind said."""
 
 
 def make_plan(
@@ -148,6 +150,7 @@ def run_plan(plan: Plan, store: Store) -> Finished:
     from tir_gym.evaluation import evaluate
 
     run = _begin(plan, store)
+    messages: dict[str, str] = {}
     succeeded = finished = 0
     if plan.resume:
         for row in run.episodes():
@@ -157,6 +160,9 @@ def run_plan(plan: Plan, store: Store) -> Finished:
 
         def on_episode(played: PlayedEpisode, task: str, repeat: int) -> None:
             nonlocal succeeded, finished
+            failure = played.trace.infra_error
+            if failure is not None:
+                messages.setdefault(str(failure.get("kind")), f"task {task}: {failure.get('message')}")
             finished, succeeded = finished + 1, succeeded + bool(played.trace.success)
             tick(f"({succeeded} of {finished} succeeded)")
 
@@ -174,7 +180,7 @@ def run_plan(plan: Plan, store: Store) -> Finished:
         except BaseException:
             note(f"{finished} episodes are kept; go on with the same command and --run {run.name} --resume")
             raise
-    return Finished(run, summary)
+    return Finished(run, summary, messages)
 
 
 def _begin(plan: Plan, store: Store) -> Run:
