@@ -21,6 +21,7 @@ import pytest
 
 import tir_gym
 from tir_gym.cli import main
+from tir_gym.rewards import PRESETS
 
 CALCULATOR = "tir_gym/Calculator-v0"
 COMMANDS = (
@@ -241,11 +242,11 @@ def test_list(cli: Cli) -> None:
 def test_info(cli: Cli) -> None:
     ran = cli("info", CALCULATOR)
     assert ran.code == 0
-    for part in ("multiply", "a: number, b: number", "default: 1 x graded matching", "Example train/0", "[user]"):
+    for part in ("multiply", "a: number, b: number", PRESETS["default"].describe(), "Example train/0", "[user]"):
         assert part in ran.out, part
     document = cli("info", "Calculator-v0", "--reward", "outcome", "--json").json
     assert document["id"] == CALCULATOR
-    assert document["reward"].startswith("outcome: no matching")
+    assert document["reward"] == PRESETS["outcome"].describe()
     assert {tool["name"] for tool in document["tools"]} == {"add", "subtract", "multiply", "divide"}
     assert document["tools"][0]["parameters"]["required"] == ["a", "b"]
     assert document["example"]["task_id"] == "train/0"

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from tir_gym.errors import UsageError
+from tir_gym.rewards import PRESETS
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id (see `list`), or `module:Class` of your own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Split = Annotated[str, typer.Option("--split", metavar="SPLIT", help="train or test.")]
 Dialect = Annotated[str, typer.Option("--dialect", help="How calls stand in text: openai, hermes or json.")]
-Reward = Annotated[str, typer.Option("--reward", help="A preset (default, paper, outcome), or a JSON object.")]
+Reward = Annotated[str, typer.Option("--reward", help=f"A preset ({', '.join(PRESETS)}), or a JSON object.")]
 MaxTurns = Annotated[int | None, typer.Option("--max-turns", min=1, help="Turn budget instead of the task's own.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Data folder, where one is needed.")]
 EnvArgs = Annotated[
