@@ -87,6 +87,13 @@ def test_the_guide_names_every_part_of_the_tree() -> None:
     ], "gone, so take its line out"
 
 
+def test_the_index_lists_every_page() -> None:
+    index = CHECKOUT / "docs/README.md"
+    listed = set(_LINK.findall(index.read_text(encoding="utf-8")))
+    pages = {page.relative_to(index.parent).as_posix() for page in index.parent.glob("**/*.md")} - {"README.md"}
+    assert not sorted(pages - listed)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     prose = _INLINE_CODE.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
