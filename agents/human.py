@@ -25,7 +25,8 @@ AddAlarm {"time": "07:30:00"}     the same, arguments as JSON
 GetA x=1 ; GetB y=2               several calls in one message
 tools                             the tools;  tools AddAlarm  one of them in full
 help                              this text
-anything else                     words, to the user or as the final answer; say TEXT  if they begin like a command
+anything else                     words, to the user or as the final answer
+say TEXT                          words that begin like a command
 Ctrl-D                            leave; the episode is not scored"""
 
 _ASSIGNMENT = re.compile(r"""\s*([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|'[^']*'|[^\s;]*)""")
@@ -53,7 +54,7 @@ class HumanAgent:
         self._dialect = get_dialect(env_info["dialect"])
         self._tools = {entry["function"]["name"]: entry["function"] for entry in env_info["tools"]}
         self._turn = 0
-        self._console.print(f"{env_info['env_id']}, task {env_info['task_id']}. Type help for help.", style="dim")
+        self._print(f"{env_info['env_id']}, task {env_info['task_id']}. Type help for help.", "dim")
 
     def act(self, observation: Observation, info: dict[str, Any]) -> Action:
         for message in observation:
@@ -63,7 +64,7 @@ class HumanAgent:
             try:
                 move = self._understand(line)
             except UsageError as error:
-                self._console.print(str(error), style="red")
+                self._print(str(error), "red")
                 continue
             if move is not None:
                 text, calls = move
@@ -84,7 +85,7 @@ class HumanAgent:
         if not line:
             return None
         if line == "help":
-            self._console.print(HELP)
+            self._print(HELP)
             return None
         if word == "tools" and (not rest or rest in self._tools):
             self._list_tools(rest)
@@ -102,18 +103,22 @@ class HumanAgent:
 
     def _show(self, message: Message) -> None:
         style = {"user": "bold green", "tool": "cyan"}.get(message["role"], "dim")
-        self._console.print(f"[{message.get('name') or message['role']}] {message.get('content') or ''}", style=style)
+        self._print(f"[{message.get('name') or message['role']}] {message.get('content') or ''}", style)
+
+    def _print(self, text: str, style: str = "") -> None:
+        # A terminal wants whole words; whatever else reads this wants the lines as they are.
+        self._console.print(text, style=style, soft_wrap=not self._console.is_terminal)
 
     def _list_tools(self, name: str) -> None:
         if name:
-            self._console.print(json.dumps(self._tools[name], indent=2, ensure_ascii=False))
+            self._print(json.dumps(self._tools[name], indent=2, ensure_ascii=False))
             return
         for tool in self._tools.values():
             schema = tool["parameters"]
             required = schema.get("required", ())
             names = [key if key in required else f"[{key}]" for key in schema.get("properties", {})]
-            self._console.print(f"{tool['name']} {' '.join(names)}")
-            self._console.print(f"    {tool.get('description', '')}", style="dim")
+            self._print(f"{tool['name']} {' '.join(names)}")
+            self._print(f"    {tool.get('description', '')}", "dim")
 
 
 def read_calls(line: str, tools: Mapping[str, Mapping[str, Any]]) -> list[ToolCall]:
