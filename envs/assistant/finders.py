@@ -30,6 +30,8 @@ class Person:
         if what not in self.known:
             key = "username" if "username" in self.known else "email"
             found = d.call("QueryUser", **{key: self.known[key]})
+            if not found.content["users"]:
+                raise Infeasible("an earlier part of the task has changed the address")
             for other in ("username", "email", "name", "phone"):
                 self.known.setdefault(other, found.at("users", 0, other))
         return self.known[what]

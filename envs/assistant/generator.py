@@ -18,7 +18,7 @@ from tir_gym.envs.assistant.plans import PLANS, Plan, Request
 from tir_gym.envs.assistant.speech import say_day, say_time
 from tir_gym.envs.assistant.tools import FIELD_COMPARATORS, TOOLKIT, AssistantIds
 from tir_gym.envs.assistant.world import Facts
-from tir_gym.gold import faults
+from tir_gym.gold import verified
 from tir_gym.records import AskedCheck, Check, GoldTrace, RefusedCheck, ScriptedUser, StateCheck, Task, UnchangedCheck
 from tir_gym.sandboxes.state import StateSandbox, World
 
@@ -56,7 +56,8 @@ def make_task(split: Split, number: int, facts: Facts) -> Task:
     """The task of that number in that world, its gold verified by execution.
 
     Raises:
-        UnsoundTask: The gold is wrong, or no draft fits: a bug of the generator.
+        UnsoundTask: No draft fits, or a gold call is refused: a bug of the generator.
+        UsageError: Likewise, the gold trace having a fault.
     """
     rng = random.Random(f"assistant/{split}/{number}")
     plan = rng.choices(PLANS, [plan.share for plan in PLANS])[0]
@@ -71,7 +72,7 @@ def make_task(split: Split, number: int, facts: Facts) -> Task:
         except Infeasible:
             continue
         if _suits(draft, split):
-            return _verified(_task(f"{split}/{number}", number, plan, draft, request, state, owner), sandbox)
+            return verified(_task(f"{split}/{number}", number, plan, draft, request, state, owner), sandbox)
     raise UnsoundTask(f"task {split}/{number} ({plan.name}): none of {_DRAWS} drafts fits")
 
 
@@ -114,13 +115,6 @@ def _task(
         user=ScriptedUser(replies=tuple(draft.replies)),
         tags=(plan.name, *request.parts, f"calls-{len(draft.calls)}"),
     )
-
-
-def _verified(task: Task, sandbox: StateSandbox) -> Task:
-    found = faults(task, sandbox)
-    if found:
-        raise UnsoundTask(f"task {task.id} ({', '.join(task.tags)}): {'; '.join(found)}")
-    return task
 
 
 def _system_prompt(draft: Draft, owner: str | None) -> str:

@@ -183,6 +183,8 @@ def temperature_gap(d: Draft) -> Item:
     (city, words), (other, other_words) = somewhere(d), somewhere(d)
     highs = [d.call("CurrentWeather", location=place).at("weather", "high") for place in (city, other)]
     gap = abs(highs[0].value - highs[1].value)
+    if not gap:
+        raise Infeasible("no difference; it may even be one city")
     return Item(d.say("temperature_gap", city=words, other=other_words), "number", gap, highs)
 
 

@@ -58,6 +58,7 @@ def log_out(d: Draft) -> str:
 
 
 def close_account(d: Draft) -> str:
+    d.only_once("account")  # what was changed in the account before would be gone with it
     d.barrier()
     password = d.password
     d.call("DeleteAccount", password=password)

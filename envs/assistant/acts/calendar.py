@@ -75,7 +75,7 @@ def relocate(d: Draft, ask: bool = False) -> str:
     place = d.pick([room for room in d.words.rooms if room != event.record["location"]])
     words = d.say("relocate_ask" if ask else "relocate", event=event.words, place=quote(place))
     if ask:
-        d.ask("place", ("place", "where", "location", "room"), d.say("reply_place", place=quote(place)))
+        d.ask("place", ("place", "where", "location", "room", "venue"), d.say("reply_place", place=quote(place)))
     d.call("ModifyEvent", event_id=event.at("event_id"), new_location=place)
     return words
 

@@ -23,7 +23,7 @@ def text_person(d: Draft, ask: bool = False) -> str:
 def text_receiver_unknown(d: Draft, ask: bool = True) -> str:
     text, username = d.say("a_note", topic=d.new_topic()), d.pick(d.others())
     words = d.say("text_nobody_ask", text=quote(text))
-    d.ask("receiver", ("receiver", "recipient", "whom", "who ", "to?"), d.say("reply_receiver", username=username))
+    d.ask("receiver", ("receiver", "recipient", "who", "to?", "username"), d.say("reply_receiver", username=username))
     d.call("SendMessage", receiver=username, message=text)
     return words
 

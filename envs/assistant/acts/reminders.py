@@ -16,7 +16,7 @@ def add_reminder(d: Draft, ask: bool = False) -> str:
     task, day = _new_chore(d), d.future_day()
     words = d.say("add_reminder_ask" if ask else "add_reminder", task=quote(task), day=d.say_day(day))
     if ask:
-        d.ask("task", ("task", "what", "remind you of", "about"), d.say("reply_task", task=quote(task)))
+        d.ask("task", ("task", "what", "remind", "about"), d.say("reply_task", task=quote(task)))
     d.call("AddReminder", task=task, due_date=f"{day} 00:00:00")
     return words
 

@@ -1,4 +1,4 @@
-"""The longest chains: from a message to its sender, on to the other reader of their latest mail, and so from one to one."""
+"""The longest chains: from a message to its sender, to the other reader of their latest mail, and so on."""
 
 from __future__ import annotations
 
