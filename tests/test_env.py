@@ -322,6 +322,45 @@ def test_what_is_handed_out_can_be_changed_without_harm() -> None:
     assert "milk" in env.trace().turns[0].observation[0]["content"]
 
 
+def test_the_conversation_is_one_that_openai_takes() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(
+        {
+            "content": None,
+            "tool_calls": [
+                {"id": "mine", "function": {"name": "list_notes", "arguments": {"owner": "ann"}}},
+                {"function": {"name": "list_notes", "arguments": {"owner": "bob"}}},
+            ],
+        }
+    )
+    env.step("Done.")
+    messages = env.conversation()
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    asked = [call["id"] for call in messages[2]["tool_calls"]]
+    assert asked == [message["tool_call_id"] for message in messages[3:5]] == ["mine", "call_0_1"]
+
+
+def test_an_alternative_that_was_played_is_the_one_that_counts() -> None:
+    one_call = tir_gym.GoldTrace(calls=(tir_gym.GoldCall(name="list_notes", arguments={"owner": "zoe"}),))
+    task = make_task("move")
+    both = task.gold.model_copy(update={"alternatives": (one_call,)})
+    env = NotebookEnv(task=make_task("move", gold=both))
+    env.reset()
+    env.step(act(("list_notes", {"owner": "zoe"})))
+    assert env.trace().gold_calls == 1
+    env.step(act(("list_notes", {"owner": "ann"}), ("add_note", {"owner": "bob", "text": "milk"})))
+    assert env.trace().gold_calls == 3
+
+
+def test_an_integer_that_json_cannot_carry_is_a_malformed_action() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    observation, *_ = env.step(act(("add_note", {"owner": "x"})) | {"extra": 10**5000})
+    assert "an action is text" in observation[0]["content"]
+    assert env.trace().canonical()
+
+
 # Misuse
 
 

@@ -10,7 +10,7 @@ import copy
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -313,7 +313,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         episode = self._running()
         messages = [dict(message) for message in episode.prepared.task.messages]
         for turn in episode.turns:
-            messages.append(assistant_message(turn.text, turn.calls))
+            # The environment names the tool in its answer to a call, and gives an id where the agent gave none.
+            ids = [message["tool_call_id"] for message in turn.observation if "name" in message]
+            calls = [ToolCall(call.name, call.arguments, id) for call, id in zip(turn.calls, ids, strict=True)]
+            messages.append(assistant_message(turn.text, calls))
             messages.extend(dict(message) for message in turn.observation)
         return messages
 
@@ -338,7 +341,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             tools=episode.prepared.task.tools,
             turns=tuple(turn.record() for turn in episode.turns),
             matches=episode.credit.matches(),
-            gold_calls=len(episode.prepared.sides[0].gold.calls),
+            gold_calls=episode.credit.gold_calls,
             terminated=episode.ending in ("answer", "refusal"),
             truncated=episode.ending is not None and episode.ending not in ("answer", "refusal"),
             ending=episode.ending,
@@ -540,7 +543,7 @@ class _Episode:
         return replace(self, turns=list(self.turns))
 
 
-def assistant_message(text: str, calls: tuple[ToolCall, ...]) -> Message:
+def assistant_message(text: str, calls: Sequence[ToolCall]) -> Message:
     """An assistant message in OpenAI's form."""
     return get_dialect("openai").render(text, calls)  # type: ignore[return-value]
 

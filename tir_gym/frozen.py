@@ -56,16 +56,22 @@ def freeze(value: Any) -> Any:
         TypeError: Not plain JSON data.
     """
     kind = type(value)
-    if kind in _FROZEN:
+    if kind in _PASSED:
+        return value
+    if kind is int:
+        if value.bit_length() > _LONGEST_INTEGER:
+            raise TypeError(f"an integer of {value.bit_length()} bits has more digits than JSON readers take")
         return value
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str:
                 raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
-        return FrozenDict({key: item if type(item) in _FROZEN else freeze(item) for key, item in value.items()})
+        return FrozenDict({key: item if type(item) in _PASSED else freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
-        return FrozenList([item if type(item) in _FROZEN else freeze(item) for item in value])
+        return FrozenList([item if type(item) in _PASSED else freeze(item) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")
 
 
-_FROZEN = frozenset({str, int, float, bool, type(None), FrozenDict, FrozenList})
+_PASSED = frozenset({str, float, bool, type(None), FrozenDict, FrozenList})
+_LONGEST_INTEGER = 14_000
+"""Bits; Python reads and writes integers of at most 4,300 digits."""

@@ -296,6 +296,7 @@ class Trace(Record):
     turns: tuple[Turn, ...] = ()
     matches: tuple[MatchedCall, ...] = ()
     gold_calls: int = 0
+    """Calls of the gold trace that was matched best."""
     terminated: bool = False
     truncated: bool = False
     ending: str | None = None

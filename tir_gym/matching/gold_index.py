@@ -1,15 +1,14 @@
 """The gold side of the matching, prepared once and compared with many predicted calls.
 
-Every argument name of the gold calls gets a bit, and so does every `(name, value)`. A call is then two integers, and
-what eqs 2 and 3 count for a pair of calls is two `&`s.
+Gold calls are sorted by tool, and each value is kept with the quickest way to tell whether another equals it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
-from tir_gym.compare import Comparator, comparator, token
+from tir_gym.compare import Comparator, comparator, json_equal
 from tir_gym.matching.parts import Call, call_parts
 
 Strictness: TypeAlias = Literal["partial", "graded", "strict"]
@@ -21,7 +20,7 @@ NAME_ALONE = 0.1
 
 
 class GoldIndex:
-    """G gold calls, numbered.
+    """G gold calls, ready to be compared.
 
     Args:
         gold: The calls; for one that may be done in several ways, a list of calls, of which the most similar counts.
@@ -38,35 +37,17 @@ class GoldIndex:
         strictness: Strictness = "partial",
         fold_names: bool = False,
     ) -> None:
-        self.strictness = strictness
+        self.strictness: Strictness = strictness
         self.fold_names = fold_names
         self._size = len(gold)
         self._by_name: dict[str, list[_GoldCall]] = {}
-        self._names: dict[str, tuple[int, dict[Any, int]]] = {}
-        bit = 1
-        for column, call in _ways(gold):
-            name, arguments = call_parts(call, fold_names)
-            if name is None or arguments is None:
-                continue
-            rules = (comparators[column] if comparators else None) or {}
-            names = values = 0
-            ruled = []
-            for key, value in arguments.items():
-                if key not in self._names:
-                    self._names[key] = (bit, {})
-                    bit <<= 1
-                key_bit, tokens = self._names[key]
-                names |= key_bit
-                rule = rules.get(key, "exact")
-                if rule != "exact":
-                    ruled.append((key, value, comparator(rule) if isinstance(rule, str) else rule))
-                    continue
-                mark = token(value)
-                if mark not in tokens:
-                    tokens[mark] = bit
-                    bit <<= 1
-                values |= tokens[mark]
-            self._by_name.setdefault(name, []).append(_GoldCall(column, names, values, len(arguments), tuple(ruled)))
+        for column, entry in enumerate(gold):
+            rules = comparators[column] if comparators else None
+            for call in entry if isinstance(entry, (list, tuple)) else (entry,):
+                name, arguments = call_parts(call, fold_names)
+                if name is not None and arguments is not None:
+                    found = (column, len(arguments), [_value(key, value, rules) for key, value in arguments.items()])
+                    self._by_name.setdefault(name, []).append(found)
 
     def __len__(self) -> int:
         return self._size
@@ -75,24 +56,22 @@ class GoldIndex:
         """Similarity of a predicted call with each gold call: `[G]`, eqs 1-4."""
         scores = [0.0] * self._size
         name, arguments = call_parts(call, self.fold_names)
-        if name is None or arguments is None or name not in self._by_name:
+        if arguments is None:
             return scores  # eq 1
-        names = values = 0
-        for key, value in arguments.items():
-            known = self._names.get(key)
-            if known is not None:
-                names |= known[0]
-                kind = type(value)
-                values |= known[1].get(value if kind is str or kind is int else token(value), 0)
         given = len(arguments)
-        for gold in self._by_name[name]:
-            shared = (names & gold.names).bit_count()
-            equal = (values & gold.values).bit_count()
-            for key, value, same in gold.ruled:
-                equal += key in arguments and same(arguments[key], value)
-            found = score(self.strictness, shared, given + gold.size - shared, equal, gold.size)
-            if found > scores[gold.column]:
-                scores[gold.column] = found
+        for column, size, values in self._by_name.get(name, ()):  # type: ignore[arg-type]
+            shared = equal = 0
+            for key, value, kind, same in values:
+                if key in arguments:
+                    shared += 1
+                    other = arguments[key]
+                    if type(other) is kind:
+                        equal += other == value
+                    elif kind is not str:
+                        equal += same(other, value)
+            found = score(self.strictness, shared, given + size - shared, equal, size)
+            if found > scores[column]:
+                scores[column] = found
         return scores
 
 
@@ -114,15 +93,18 @@ def score(strictness: Strictness, shared: int, union: int, equal: int, size: int
     return names * (NAME_ALONE + (1.0 - NAME_ALONE) * (equal / size if size else 1.0))
 
 
-def _ways(gold: Sequence[Call | Sequence[Call]]) -> Iterator[tuple[int, Any]]:
-    for column, entry in enumerate(gold):
-        for way in entry if isinstance(entry, (list, tuple)) else (entry,):
-            yield column, way
+def _value(key: str, value: Any, rules: Rules | None) -> _GoldValue:
+    if rules and key in rules and rules[key] != "exact":
+        rule = rules[key]
+        return key, value, None, comparator(rule) if isinstance(rule, str) else rule
+    kind = type(value)
+    return key, value, kind if kind in _ATOMS else None, json_equal
 
 
-class _GoldCall(NamedTuple):
-    column: int
-    names: int
-    values: int
-    size: int
-    ruled: tuple[tuple[str, Any, Comparator], ...]
+_GoldValue: TypeAlias = tuple[str, Any, type | None, Comparator]
+"""Name, value, the type within which `==` is JSON's equality (`None`: in no type), and the comparator beyond it."""
+
+_GoldCall: TypeAlias = tuple[int, int, list[_GoldValue]]
+"""Column, number of arguments, and the arguments."""
+
+_ATOMS = (str, int, float, bool, type(None))

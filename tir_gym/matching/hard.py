@@ -35,18 +35,23 @@ def hard(similarity: ArrayLike, *, unmatched_penalty: float = 0.0) -> Assignment
         UsageError: Not such a matrix.
     """
     matrix = as_matrix(similarity)
-    rewards = np.full(matrix.shape[0], -unmatched_penalty if unmatched_penalty else 0.0)
+    earned = [-unmatched_penalty if unmatched_penalty else 0.0] * matrix.shape[0]
     if matrix.size == 0:
-        return Assignment((), 0.0, rewards)
+        return Assignment((), 0.0, np.array(earned))
     # scipy.optimize takes a quarter of a second to import, and only matching needs it.
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(matrix, maximize=True)
-    weights = matrix[rows, columns]
-    matched = weights > 0.0
-    rewards[rows[matched]] = weights[matched]
-    pairs = tuple(zip(rows[matched].tolist(), columns[matched].tolist(), strict=True))
-    return Assignment(pairs, float(weights[matched].sum()), rewards)
+    try:
+        rows, columns = linear_sum_assignment(matrix, maximize=True)
+    except ValueError:
+        raise _not_such(matrix) from None
+    total, pairs = 0.0, []
+    for i, j, weight in zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True):
+        if weight > 0.0:
+            earned[i] = weight
+            total += weight
+            pairs.append((i, j))
+    return Assignment(tuple(pairs), total, np.array(earned))
 
 
 def hard_batch(similarities: Sequence[Any], *, unmatched_penalty: float = 0.0) -> list[Assignment]:
@@ -76,12 +81,13 @@ def as_matrix(similarity: ArrayLike) -> NDArray[np.float64]:
     matrix = np.asarray(similarity, dtype=np.float64)
     if matrix.ndim == 1 and matrix.size == 0:
         matrix = matrix.reshape(0, 0)
-    # The sum is NaN or infinite where an entry is, and costs a third of looking at each.
-    if matrix.ndim != 2 or not np.isfinite(matrix.sum()) or (matrix.size and matrix.min() < 0.0):
-        raise UsageError(f"similarity must be a finite matrix [P, G] without negative entries, got {_short(matrix)}")
+    # The least entry tells of NaN as well; an infinite one is refused by the solver.
+    if matrix.ndim != 2 or (matrix.size and not matrix.min() >= 0.0):
+        raise _not_such(matrix)
     return matrix
 
 
-def _short(matrix: NDArray[np.float64]) -> str:
+def _not_such(matrix: NDArray[np.float64]) -> UsageError:
     odd = matrix[~(np.isfinite(matrix) & (matrix >= 0.0))]
-    return f"shape {matrix.shape}" + (f" with {odd.flat[0]}" if odd.size else "")
+    what = f"shape {matrix.shape}" + (f" with {odd.flat[0]}" if odd.size else "")
+    return UsageError(f"similarity must be a finite matrix [P, G] without negative entries, got {what}")

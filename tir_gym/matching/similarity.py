@@ -74,7 +74,10 @@ def similarity_matrix(
     """
     if not isinstance(gold, GoldIndex):
         gold = GoldIndex(gold, comparators, strictness=strictness, fold_names=fold_names)
-    return np.array([gold.row(call) for call in predicted], dtype=np.float64).reshape(len(predicted), len(gold))
+    flat: list[float] = []
+    for call in predicted:
+        flat += gold.row(call)
+    return np.array(flat, dtype=np.float64).reshape(len(predicted), len(gold))
 
 
 def _rule(key: str, comparators: Rules | None) -> Comparator:

@@ -52,6 +52,11 @@ class Credit:
         self._process = ProcessTerm(spec)
         self._paid: dict[str, float] = {}
 
+    @property
+    def gold_calls(self) -> int:
+        """Number of calls of the gold trace that is matched best."""
+        return len(self._match.side.gold.calls)
+
     def turn(self, event: TurnEvent, *, last: bool = False, outcome: float | None = None) -> Match:
         """Pay a turn.
 
