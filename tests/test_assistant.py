@@ -21,7 +21,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from tir_gym import ToolCall, UsageError
+from tir_gym import ToolCall, ToolResult, UsageError
 from tir_gym.agents import make_agent, measure_probes
 from tir_gym.checks import same_changes
 from tir_gym.dialects import get_dialect
@@ -33,7 +33,7 @@ from tir_gym.envs.assistant.vocabulary import VOCABULARY
 from tir_gym.envs.assistant.wordings import LEAST, WORDINGS
 from tir_gym.envs.assistant.world import Facts, make_world
 from tir_gym.episode import play_episode
-from tir_gym.gold import faults, refs, replay
+from tir_gym.gold import faults, follow, refs, replay
 from tir_gym.records import AnswerCheck, AskedCheck, GoldTrace, RefusedCheck, StateCheck, Task, UnchangedCheck
 
 SEEDS = 300
@@ -359,6 +359,23 @@ def test_no_request_tells_its_own_answer() -> None:
                 assert spoken_time(check.value) not in request, task.id
             if check.type == "text" and len(task.tags) == 3:
                 assert check.value not in request, task.id
+
+
+def test_answers_are_as_true_in_the_end_as_in_the_beginning() -> None:
+    for task in all_tasks():
+        for check in of_kind(task, AnswerCheck):
+            sandbox = ENV.make_sandbox(task)
+            gold = replay(task.gold, sandbox)
+            for source in check.sources:
+                shown = follow(source, gold.results)
+                later = sandbox.call(gold.calls[source.call]).content
+                if isinstance(shown, list):
+                    assert follow(source, [*gold.results[: source.call], ToolResult(content=later)]) == shown, task.id
+                else:
+                    assert json.dumps(shown) in json.dumps(later), task.id
+            if task.tags[-2] == "pending_tasks":
+                pending = [one["task"] for one in later["reminders"] if one["status"] == "pending"]
+                assert check.value == pending, task.id
 
 
 # What counts as done.

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tir_gym.env import Split
-from tir_gym.envs.assistant.speech import say_day
+from tir_gym.envs.assistant.speech import say_day, tidy
 from tir_gym.envs.assistant.tools import TOOLKIT
 from tir_gym.envs.assistant.vocabulary import VOCABULARY
 from tir_gym.envs.assistant.wordings import wordings
@@ -104,7 +104,7 @@ class Draft:
         """Set for a task that must be refused: the results that show why."""
         self.comparators: dict[str, str] = {}
         self.preface: list[str] = []
-        """Sentences that stand before everything else."""
+        """Sentences that stand before the one that is being made."""
         self.people: list[Person] = []
         """Whom the request has spoken of so far."""
         self.introduced = 0
@@ -125,27 +125,36 @@ class Draft:
             arguments: JSON values, `Value`s, or lists of either.
 
         Raises:
-            Infeasible: The look-up would show what an earlier part of the task has changed, so that what is asked for
-                would depend on the order in which the parts are done.
+            Infeasible: An earlier part of the task has changed what the look-up shows, so that what is asked for would
+                depend on the order in which the parts are done.
             UnsoundTask: The tool refuses.
         """
         gold = {name: _gold(value) for name, value in arguments.items()}
-        key = repr((self.owner, tool, gold))
-        if key in self._made:
-            return self._made[key]
         call = ToolCall(tool, {name: _plain(value) for name, value in arguments.items()})
+        reads = TOOLKIT[tool].spec.effect == "read"
         result = self.sandbox.call(call)
         if not result.ok:
             raise UnsoundTask(f"gold call {tool}({call.arguments}) fails: {result.error}")
+        if reads and self._before.call(call) != result:
+            raise Infeasible(f"{tool} after a change of what it shows")
+        key = self._key(tool, gold)
+        if key in self._made:
+            return self._made[key]
         number = len(self.calls)
-        found = Found(number, result.content)
-        if TOOLKIT[tool].spec.effect == "read":
-            if self._before.call(call) != result:
-                raise Infeasible(f"{tool} after a change of what it shows")
-            self._made[key] = found
         self.calls.append(GoldCall(name=tool, arguments=gold, stage=self.stage))
         self.after += [(earlier, number) for earlier in self._gate]
+        found = Found(number, result.content)
+        if reads:
+            self._made[key] = found
         return found
+
+    def look_for_one(self, tool: str, **arguments: Any) -> Found:
+        """Look something up to find one record, which no other part of the task changes.
+
+        So a look-up made before will do, whatever has become of other records since; else as `call`.
+        """
+        key = self._key(tool, {name: _gold(value) for name, value in arguments.items()})
+        return self._made[key] if key in self._made else self.call(tool, **arguments)
 
     def barrier(self) -> None:
         """Whatever is called from here on comes after all that was called so far."""
@@ -160,8 +169,11 @@ class Draft:
             phrases: A question asks for it when it holds one of these; the first one names it.
             reply: What the user says then.
         """
-        self.replies.append(Reply(text=reply, slot=slot, phrases=phrases))
+        self.replies.append(Reply(text=tidy(reply), slot=slot, phrases=phrases))
         self.stage += 1
+
+    def _key(self, tool: str, gold: dict[str, Any]) -> str:
+        return repr((self.owner, tool, gold))
 
     @property
     def tools(self) -> frozenset[str]:

@@ -177,7 +177,8 @@ def some_event(d: Draft, fits: Callable[[Any], bool] = lambda _: True) -> Thing:
     event = events[d.take("event", [id for id, event in events.items() if event["start_time"] > now and fits(event)])]
     start = moment(event["start_time"])
     day = d.say_day(start.date())
-    found = look_at_day(d, start.date())
+    d.reserve("day", start.date())
+    found = d.look_for_one("QueryCalendar", **whole_day(start.date()))
     place = found.position("events", "event_id", event["event_id"])
     same_day = found.content["events"]
     way = d.rng.choice(("name", "name", "time", "order"))
@@ -198,10 +199,9 @@ def some_event(d: Draft, fits: Callable[[Any], bool] = lambda _: True) -> Thing:
     return Thing(words, way, found, ("events", place), event)
 
 
-def look_at_day(d: Draft, day: date) -> Found:
-    """Look a day up in the calendar."""
-    d.reserve("day", day)
-    return d.call("QueryCalendar", start_time=f"{day} 00:00:00", end_time=f"{day} 23:59:59")
+def whole_day(day: date) -> dict[str, str]:
+    """The range of a day, for `QueryCalendar`."""
+    return {"start_time": f"{day} 00:00:00", "end_time": f"{day} 23:59:59"}
 
 
 def some_reminder(d: Draft, fits: Callable[[Any], bool] = lambda _: True) -> Thing:
@@ -209,7 +209,7 @@ def some_reminder(d: Draft, fits: Callable[[Any], bool] = lambda _: True) -> Thi
     reminders = d.mine("Reminder")
     pending = [id for id, one in reminders.items() if one["status"] == "pending" and fits(one)]
     reminder = reminders[d.take("reminder", pending)]
-    found = d.call("GetReminders")
+    found = d.look_for_one("GetReminders")
     place = found.position("reminders", "reminder_id", reminder["reminder_id"])
     return Thing(d.say("reminder_by_task", task=quote(reminder["task"])), "task", found, ("reminders", place), reminder)
 

@@ -14,13 +14,13 @@ from tir_gym.envs.assistant.draft import Draft, Infeasible, Value, moment
 from tir_gym.envs.assistant.finders import (
     Thing,
     alarms_between,
-    look_at_day,
     some_alarm,
     some_event,
     some_mail,
     some_message,
     some_reminder,
     someone,
+    whole_day,
 )
 from tir_gym.envs.assistant.speech import MONTHS, say_list
 from tir_gym.records import AnswerCheck, Json
@@ -93,6 +93,7 @@ def address(d: Draft) -> Item:
 
 
 def own_phone(d: Draft) -> Item:
+    d.only_once("account")
     return _text(d.say("own_phone"), d.call("GetAccountInformation").at("user", "phone"))
 
 
@@ -215,13 +216,16 @@ def rainfall_of_months(d: Draft) -> Item:
 def busy_day(d: Draft) -> Item:
     event = d.pick(d.mine("Calendar").values())
     day = moment(event["start_time"]).date()
-    found = look_at_day(d, day)
+    d.reserve("day", day)
+    found = d.call("QueryCalendar", **whole_day(day))
     events = found.content["events"]
     return Item(d.say("events_on", day=d.say_day(day)), "number", len(events), [found.at("events")])
 
 
 def alarm_count(d: Draft) -> Item:
     found, words = alarms_between(d, d.rng.randrange(5, 16), d.rng.randrange(3, 7))
+    if not found.content["alarms"]:
+        raise Infeasible("none, which is too easily guessed")
     return Item(d.say("alarm_count", range=words), "number", len(found.content["alarms"]), [found.at("alarms")])
 
 

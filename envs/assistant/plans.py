@@ -13,6 +13,7 @@ from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.items import QUESTIONS
 from tir_gym.envs.assistant.refusals import REFUSALS, no_tool
 from tir_gym.envs.assistant.sessions import OPENINGS, close_account, log_out, register, switch_user
+from tir_gym.envs.assistant.speech import tidy
 
 
 class Request:
@@ -26,20 +27,15 @@ class Request:
 
     @property
     def text(self) -> str:
-        return " ".join([*self._draft.preface, *self._sentences])
+        return " ".join(self._sentences)
 
     def add(self, act: Act) -> None:
         """Make the calls of an act and ask for it."""
-        command = act(self._draft)
-        self._append(
-            act.__name__, self._say("first", "next", command=command, Command=command[0].upper() + command[1:])
-        )
+        self._command(act.__name__, act(self._draft))
 
     def add_with_gap(self, act: Callable[[Draft, bool], str]) -> None:
         """Likewise, leaving a value out."""
-        command = act(self._draft, True)
-        words = self._say("first", "next", command=command, Command=command[0].upper() + command[1:])
-        self._append(f"{act.__name__}?", words)
+        self._command(f"{act.__name__}?", act(self._draft, True))
 
     def add_question(self) -> None:
         """Ask for a fact, the last thing in a request."""
@@ -48,12 +44,17 @@ class Request:
         self._draft.answer = item.check()
         self._append(fact.__name__, self._say("only_question", "last_question", item=item.words))
 
-    def _say(self, first: str, next: str, **parts: str) -> str:
-        return self._draft.say(next if self._sentences else first, **parts)
+    def _command(self, name: str, command: str) -> None:
+        words = self._say("first", "next", command=command, Command=command[0].upper() + command[1:])
+        self._append(name, *self._draft.preface, words)
+        self._draft.preface.clear()
 
-    def _append(self, name: str, sentence: str) -> None:
+    def _say(self, first: str, next: str, **parts: str) -> str:
+        return self._draft.say(next if self.parts else first, **parts)
+
+    def _append(self, name: str, *sentences: str) -> None:
         self.parts.append(name)
-        self._sentences.append(sentence.replace('.".', '."').replace('?".', '?"'))
+        self._sentences += map(tidy, sentences)
         self._draft.introduced = len(self._draft.people)
 
 

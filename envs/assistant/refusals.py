@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tir_gym.envs.assistant.draft import Draft, Found, Infeasible, quote
-from tir_gym.envs.assistant.finders import alarms_between, look_at_day, someone
+from tir_gym.envs.assistant.finders import alarms_between, someone, whole_day
 from tir_gym.envs.assistant.vocabulary import SHARED
 
 
 def no_such_event(d: Draft) -> str:
     day = d.future_day()
-    found = look_at_day(d, day)
+    found = d.call("QueryCalendar", **whole_day(day))
     topic = d.new_topic()
     if any(topic in event["name"].lower() for event in found.content["events"]):
         raise Infeasible("there is such an event")

@@ -25,3 +25,8 @@ def say_time(moment: time) -> str:
 def say_list(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def tidy(sentence: str) -> str:
+    """Without the full stop after a quotation that ends with one of its own."""
+    return sentence.replace('.".', '."').replace('?".', '?"')

@@ -31,6 +31,7 @@ def add_timed_reminder(d: Draft) -> str:
 
 def remind_of_item(d: Draft) -> str:
     d.only_once("due date")
+    d.comparators["Reminder.task"] = "folded"
     item, day = text_item(d), d.future_day()
     d.call("AddReminder", task=item.sources[0], due_date=f"{day} 00:00:00")
     return d.say("remind_of_item", item=item.words, day=d.say_day(day))
