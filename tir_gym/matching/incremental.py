@@ -22,6 +22,7 @@ class AssignmentSnapshot:
 
     rows: tuple[tuple[tuple[int, float], ...], ...]
     row_of: tuple[int, ...]
+    weight_of: tuple[float, ...]
     price: tuple[float, ...]
 
 
@@ -35,6 +36,7 @@ class IncrementalAssignment:
     def __init__(self, columns: int) -> None:
         self._rows: list[tuple[tuple[int, float], ...]] = []
         self._row_of = [_UNMATCHED] * columns
+        self._weight_of = [0.0] * columns  # of each column's match, 0 for a free column
         # Dual variables of the columns, all >= 0, and 0 for a free column. A row's own dual, what it gains at best
         # after paying for its column, is max(0, max_j weight_j - price_j), and is worked out when needed.
         self._price = [0.0] * columns
@@ -42,41 +44,34 @@ class IncrementalAssignment:
     @property
     def pairs(self) -> tuple[tuple[int, int, float], ...]:
         """`(row, column, weight)` of each match, by row."""
-        found = [(row, column) for column, row in enumerate(self._row_of) if row != _UNMATCHED]
-        return tuple((row, column, self._weight(row, column)) for row, column in sorted(found))
+        matches = zip(self._row_of, range(len(self._row_of)), self._weight_of, strict=True)
+        return tuple(sorted(match for match in matches if match[0] != _UNMATCHED))
 
     @property
     def value(self) -> float:
         """Total weight of the matches; summed afresh from them, so it carries no rounding from the duals."""
-        return sum(
-            (self._weight(row, column) for column, row in enumerate(self._row_of) if row != _UNMATCHED), start=0.0
-        )
+        return sum(self._weight_of)
 
     def add(self, row: Sequence[float]) -> None:
         """Take in a row of weights `[G]`, non-negative and finite. O(G^2 log G); O(G) where it has no rival."""
-        entries = tuple((column, weight) for column, weight in enumerate(row) if weight > 0.0)
+        entries = tuple([(column, weight) for column, weight in enumerate(row) if weight > 0.0])
         self._rows.append(entries)
         if entries:
             self._augment(len(self._rows) - 1)
 
     def snapshot(self) -> AssignmentSnapshot:
-        return AssignmentSnapshot(tuple(self._rows), tuple(self._row_of), tuple(self._price))
+        return AssignmentSnapshot(tuple(self._rows), tuple(self._row_of), tuple(self._weight_of), tuple(self._price))
 
     def restore(self, snapshot: AssignmentSnapshot) -> None:
         self._rows = list(snapshot.rows)
         self._row_of = list(snapshot.row_of)
+        self._weight_of = list(snapshot.weight_of)
         self._price = list(snapshot.price)
 
     def fork(self) -> Self:
         twin = type(self)(len(self._row_of))
         twin.restore(self.snapshot())
         return twin
-
-    def _weight(self, row: int, column: int) -> float:
-        for at, weight in self._rows[row]:
-            if at == column:
-                return weight
-        raise AssertionError(f"row {row} is matched with column {column}, where it has no weight")
 
     def _augment(self, new: int) -> None:
         """Dijkstra from the new row to the cheapest end: a free column, or a row that gives up its own.
@@ -128,6 +123,7 @@ class IncrementalAssignment:
             row = came_from[column]
             previous = row_of.index(row) if row != new else _UNMATCHED
             row_of[column] = row
+            self._weight_of[column] = next(weight for at, weight in self._rows[row] if at == column)
             if row == new:
                 return
             column = previous

@@ -29,9 +29,7 @@ class CreditSnapshot:
     """A picture of a `Credit`; costs a pointer per call made so far."""
 
     match: MatchSnapshot
-    economy: Any
-    format: Any
-    process: Any
+    priced: tuple[Any, ...]
     paid: tuple[tuple[str, float], ...]
 
 
@@ -47,9 +45,7 @@ class Credit:
     def __init__(self, spec: RewardSpec, sides: Sequence[GoldSide], *, teacher_forced: bool = False) -> None:
         self.spec = spec
         self._match = MatchTerm(spec, sides, teacher_forced=teacher_forced)
-        self._economy = EconomyTerm(spec)
-        self._format = FormatTerm(spec)
-        self._process = ProcessTerm(spec)
+        self._priced = [kind(spec) for kind in (EconomyTerm, FormatTerm, ProcessTerm) if kind.is_priced(spec)]
         self._paid: dict[str, float] = {}
 
     @property
@@ -65,18 +61,18 @@ class Credit:
             last: Whether the episode ends with it.
             outcome: In [0, 1] when it ends with a final answer, else `None`.
         """
-        for term in (self._match, self._economy, self._format, self._process):
+        self._match.add(event)
+        for term in self._priced:
             term.add(event)
         parts: dict[str, float] = {}
         if last or not self.spec.hindsight_only:
-            level = {
-                "match": self.spec.match * self._match.value,
-                **self._economy.level(self._match),
-                **self._format.level(),
-                **self._process.level(self._match),
-            }
-            parts = {name: now - self._paid.get(name, 0.0) for name, now in level.items()}
-            parts = {name: growth for name, growth in parts.items() if growth}
+            level = {"match": self.spec.match * self._match.value}
+            for term in self._priced:
+                level |= term.level(self._match)
+            for name, now in level.items():
+                growth = now - self._paid.get(name, 0.0)
+                if growth:
+                    parts[name] = growth
             self._paid = level
         if outcome:
             parts["outcome"] = self.spec.outcome * outcome
@@ -91,8 +87,9 @@ class Credit:
         """
         spec = self.spec
         scores: list[list[float]] = [[] for _ in range(turns)]
+        by_call = self._match.earned()
         for number, (turn, _, error) in enumerate(self._match.calls):
-            earned = self._match.rewards.get(number)
+            earned = by_call.get(number)
             price = spec.redundant if error is None else spec.failed
             scores[turn].append(-price if earned is None else spec.match * earned)
         rewards = [sum(turn) / len(turn) if turn else 0.0 for turn in scores]
@@ -113,16 +110,11 @@ class Credit:
 
     def snapshot(self) -> CreditSnapshot:
         return CreditSnapshot(
-            self._match.snapshot(),
-            self._economy.snapshot(),
-            self._format.snapshot(),
-            self._process.snapshot(),
-            tuple(self._paid.items()),
+            self._match.snapshot(), tuple(term.snapshot() for term in self._priced), tuple(self._paid.items())
         )
 
     def restore(self, snapshot: CreditSnapshot) -> None:
         self._match.restore(snapshot.match)
-        self._economy.restore(snapshot.economy)
-        self._format.restore(snapshot.format)
-        self._process.restore(snapshot.process)
+        for term, picture in zip(self._priced, snapshot.priced, strict=True):
+            term.restore(picture)
         self._paid = dict(snapshot.paid)

@@ -20,6 +20,11 @@ class EconomyTerm:
         self._characters = 0
         self._seconds = 0.0
 
+    @staticmethod
+    def is_priced(spec: RewardSpec) -> bool:
+        """Whether the spec gives the term any weight."""
+        return bool(spec.redundant or spec.failed or spec.over_optimum or spec.characters or spec.seconds)
+
     def add(self, event: TurnEvent) -> None:
         for result in event.results:
             self._failed += result.error is not None

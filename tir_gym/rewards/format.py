@@ -6,6 +6,7 @@ A price and never a reward: paying for well-formed calls would pay for making mo
 from __future__ import annotations
 
 from tir_gym.rewards.event import TurnEvent
+from tir_gym.rewards.match_term import MatchTerm
 from tir_gym.rewards.spec import RewardSpec
 
 _INVALID = ("unknown_tool", "invalid_arguments")
@@ -23,12 +24,17 @@ class FormatTerm:
         self._malformed = 0
         self._invalid = 0
 
+    @staticmethod
+    def is_priced(spec: RewardSpec) -> bool:
+        """Whether the spec gives the term any weight."""
+        return bool(spec.malformed or spec.invalid)
+
     def add(self, event: TurnEvent) -> None:
         self._malformed += event.malformed
         if self._spec.invalid:
             self._invalid += sum(result.error_kind in _INVALID for result in event.results)
 
-    def level(self) -> dict[str, float]:
+    def level(self, match: MatchTerm) -> dict[str, float]:
         """The term's parts so far."""
         parts = {"malformed": -self._spec.malformed * self._malformed}
         if self._spec.invalid:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tir_gym.gold import ReplayedGold
 from tir_gym.matching import GoldIndex, IncrementalAssignment, ordered, soft
@@ -93,6 +94,14 @@ class MatchTerm:
         """The gold trace that is matched best."""
         return self._sides[self.trace]
 
+    def earned(self) -> dict[int, float]:
+        """What each call earned in the end, by its number: its similarity in the assignment, or its row of the plan.
+        A call that is matched with nothing is left out."""
+        if self._spec.matching == "soft":
+            plan = soft(self._matrix(self.trace), self._spec.epsilon, rescale=self._spec.rescale)
+            return dict(enumerate(plan.rewards.tolist()))
+        return {call: score for call, _, score in self.pairs}
+
     def snapshot(self) -> MatchSnapshot:
         return MatchSnapshot(
             tuple(self.calls),
@@ -119,30 +128,31 @@ class MatchTerm:
         return row
 
     def _solve(self) -> None:
-        """Set `trace`, `value`, `pairs` and `rewards` to the matching of all calls so far."""
+        """Set `trace`, `value` and `pairs` to the matching of all calls so far."""
         solved = [self._solved(n) for n in range(len(self._sides))]
-        values = [value for value, _, _ in solved]
-        self.value: float = max(values)
+        best = max(solved, key=lambda one: one[0])
+        self.value: float = best[0]
         """Value of the best assignment, in [0, number of gold calls] (`soft`: in [0, 1] unless rescaled)."""
-        self.trace: int = values.index(self.value)
+        self.trace: int = solved.index(best)
         """Which gold trace is matched best: 0 the main one, then its alternatives; the first of equals."""
-        _, self.pairs, self.rewards = solved[self.trace]
+        self.pairs: Pairs = best[1]
 
-    def _solved(self, n: int) -> tuple[float, Pairs, dict[int, float]]:
-        """Value, pairs, and what each call earned, for one trace."""
-        side, rows = self._sides[n], self._rows[n]
+    def _solved(self, n: int) -> tuple[float, Pairs]:
+        """Value and pairs for one trace."""
+        side, assignment = self._sides[n], self._assignments[n]
         if self._spec.matching == "hard":
-            pairs = self._assignments[n].pairs
-            value = self._staged(side, pairs) if self._spec.staged else sum(score for _, _, score in pairs)
-            return float(value), pairs, {call: score for call, _, score in pairs}
-        matrix = np.array(rows, dtype=np.float64).reshape(len(rows), len(side.gold.calls))
+            pairs = assignment.pairs
+            return self._staged(side, pairs) if self._spec.staged else assignment.value, pairs
+        matrix = self._matrix(n)
         if self._spec.matching == "ordered":
             found = ordered(matrix, [turn for turn, _, _ in self.calls], side.edges)
-            pairs = tuple((i, j, float(matrix[i, j])) for i, j in found.pairs)
-            return found.total, pairs, {call: score for call, _, score in pairs}
-        spread = soft(matrix, self._spec.epsilon, rescale=self._spec.rescale)
-        # What a call is said to be matched with is its share of the hard assignment; what it earns is the plan's.
-        return spread.total, self._assignments[n].pairs, dict(enumerate(spread.rewards.tolist()))
+            return found.total, tuple((i, j, float(matrix[i, j])) for i, j in found.pairs)
+        # What a call is said to be matched with is its part in the hard assignment; what it earns is the plan's.
+        return soft(matrix, self._spec.epsilon, rescale=self._spec.rescale).total, assignment.pairs
+
+    def _matrix(self, n: int) -> NDArray[np.float64]:
+        rows = self._rows[n]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self._sides[n].gold.calls))
 
     @staticmethod
     def _staged(side: GoldSide, pairs: Pairs) -> float:

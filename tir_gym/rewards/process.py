@@ -32,9 +32,12 @@ class ProcessTerm:
         self._values: list[frozenset[Any]] = []
         self._used: set[int] = set()
 
+    @staticmethod
+    def is_priced(spec: RewardSpec) -> bool:
+        """Whether the spec gives the term any weight."""
+        return bool(spec.succeeded or spec.used)
+
     def add(self, event: TurnEvent) -> None:
-        if not (self._spec.succeeded or self._spec.used):
-            return
         if self._spec.used:
             said = {token(value) for call in event.calls for value in _telling(call.arguments)}
             for number, values in enumerate(self._values):
