@@ -137,14 +137,15 @@ class Batch:
         return self.by_index(self.exists)
 
     def by_index(self, among: Array) -> Groups:
-        """As `by_turn`, among some of the turns only."""
+        """As `by_turn`, among some of the turns that exist."""
         turns = self.shape[1]
         code = self.group[:, None] * turns + self.arrays.upto(turns)
-        return Groups(self.arrays, code, self.groups * turns, among)
+        return Groups(self.arrays, code, self.groups * turns, among & self.exists)
 
     def pooled(self, among: Array) -> Groups:
-        """Over `[N, T]`: turns with all turns of their group, of whatever index, among those said."""
-        return Groups(self.arrays, self.group[:, None] + self.xp.zeros_like(self.exists), self.groups, among)
+        """Over `[N, T]`: turns with all turns of their group, of whatever index, among some of those that exist."""
+        code = self.group[:, None] + self.xp.zeros_like(self.exists)
+        return Groups(self.arrays, code, self.groups, among & self.exists)
 
     def by_key(self, keys: Turns, name: str) -> Groups:
         """Over `[N, T]`: turns with those of their group that have an equal key."""
@@ -249,8 +250,8 @@ class Batch:
         if bool(holes.any()):
             rollout, turn = (int(where[0]) for where in self.xp.where(holes))
             raise UsageError(
-                f"mask: rollout {rollout} has no turn {turn} and yet a turn {turn + 1}; a mask says which turns exist, so "
-                "it is true up to the rollout's last one. To leave turns out of the loss, give `trained`"
+                f"mask: rollout {rollout} has no turn {turn} and yet a turn {turn + 1}; a mask says which turns exist, "
+                "so it is true up to the rollout's last one. To leave turns out of the loss, give `trained`"
             )
 
 
