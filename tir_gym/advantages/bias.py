@@ -9,7 +9,7 @@ random, which checks it. How a loss averages over tokens is not part of this, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,10 @@ from tir_gym.advantages.samples import (
 
 GROUP = 4
 """Rollouts in a group."""
+GROUPS = 200_000
+"""Groups drawn to check an expectation."""
+SEED = 1
+"""Seed of those draws."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class Case:
 
     @property
     def name(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"{self.estimator}({options})" + (f", {self.note}" if self.note else "")
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"`{self.estimator}`" + "".join(f", {part}" for part in (options, self.note) if part)
 
     def advantages(self, sample: Sample) -> Floats:
         """`[K * G, T]`."""
@@ -93,10 +97,7 @@ def monte_carlo(
 ) -> tuple[Floats, Floats]:
     """Mean and standard error `[parameters]` of an estimator's gradient over groups drawn at random."""
     process = process or Process(LOGITS)
-    if case.forked:
-        sample = drawn_forked_groups(process, groups, seed)
-    else:
-        sample = drawn_groups(process, groups, size, seed)
+    sample = drawn_forked_groups(process, groups, seed) if case.forked else drawn_groups(process, groups, size, seed)
     gradients = sample.gradients(case.advantages(sample))
     return gradients.mean(axis=0), gradients.std(axis=0, ddof=1) / np.sqrt(groups)
 
@@ -157,3 +158,24 @@ CASES = (
     Case("tool_tokens", {}, {"call_mask": "call_mask"}),
 )
 """Every estimator: those that claim to be unbiased first."""
+
+
+def markdown(cases: Sequence[Case] = CASES, groups: int = GROUPS, seed: int = SEED) -> str:
+    """The biases as a Markdown table, one row per case.
+
+    The last column is the largest distance of a gradient component, averaged over `groups` drawn groups, from what the
+    case claims to estimate, or else from its own exact expectation; in standard errors.
+    """
+    process = Process(LOGITS)
+    lines = [
+        "| estimator | unbiased for | along | angle | stopping | drawn |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for case in cases:
+        found = measure(case, process)
+        target = found.expected if case.target is None else case.target(process)
+        drawn = deviation(*monte_carlo(case, groups, seed, process), target)
+        numbers = (found.along, found.angle, found.stopping, drawn)
+        along, angle, stopping, far = (f"{number:.3f}".replace("-0.000", "0.000") for number in numbers)
+        lines.append(f"| {case.name} | {case.claim or '-'} | {along} | {angle} | {stopping} | {far} |")
+    return "\n".join(lines)

@@ -47,7 +47,8 @@ class Process:
     def policy(self) -> Floats:
         """`[state, action]`: probabilities."""
         weights = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+        found: Floats = weights / weights.sum(axis=1, keepdims=True)
+        return found
 
     @cached_property
     def values(self) -> Floats:
@@ -115,7 +116,8 @@ class Process:
         gradient of the expected return."""
         discount = np.triu(gamma ** np.maximum(np.arange(TURNS) - np.arange(TURNS)[:, None], 0))
         returns = self.rewards @ discount.T
-        return np.einsum("m,mt,mtp->p", self.probability, returns, self.score)
+        found: Floats = np.einsum("m,mt,mtp->p", self.probability, returns, self.score)
+        return found
 
     def _by_turn(self, field: int) -> Floats:
         found = np.zeros((len(self.paths), TURNS))

@@ -31,7 +31,8 @@ class Sample:
 
     @property
     def turn_rewards(self) -> Floats:
-        return self._at(self.process.rewards)
+        found: Floats = self._at(self.process.rewards)
+        return found
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -50,13 +51,14 @@ class Sample:
 
     @property
     def call_mask(self) -> NDArray[np.bool_]:
-        calls: NDArray[np.bool_] = self._at(self.process.action != ACTIONS.index("answer"))
-        return calls
+        found: NDArray[np.bool_] = self._at(self.process.action != ACTIONS.index("answer"))
+        return found
 
     @property
     def values(self) -> Floats:
         """Exact values of the states of the turns."""
-        return self.process.values[self._at(self.process.state)]
+        found: Floats = self.process.values[self._at(self.process.state)]
+        return found
 
     @property
     def coarse_values(self) -> Floats:
@@ -82,7 +84,8 @@ class Sample:
         for i in range(size):
             for t in range(TURNS):
                 found += by_rollout[:, i, t, None] * self.process.score[self.index[:, i], t]
-        return found / size
+        mean: Floats = found / size
+        return mean
 
     def _at(self, of_trajectory: NDArray[Any]) -> Any:
         return of_trajectory[self.index.reshape(-1)]
@@ -132,5 +135,5 @@ def drawn_forked_groups(process: Process, groups: int, seed: int = 0) -> Sample:
 
 def _of_first(process: Process) -> Floats:
     """`[M]`: probability of what happened in a trajectory's first turn."""
-    found: Floats = np.bincount(process.first, weights=process.probability)[process.first]
-    return found
+    by_start: Floats = np.bincount(process.first, weights=process.probability).astype(np.float64)
+    return by_start[process.first]
