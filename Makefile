@@ -37,8 +37,10 @@ imports: $(DEV) ## The floors: imports only point down
 test-postgres: $(DEV) ## The trace store on a real PostgreSQL server
 	@bash tests/postgres.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no server here, as it has said
 
-bench: $(RUN) ## Measure speed and memory of an environment
-	$(BIN)/tir-gym bench $(or $(ARGS),tir_gym/Assistant-v0)
+bench: $(DEV) ## Measure what docs/benchmarks.md reports
+	$(BIN)/python benchmarks/environment.py
+	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/advantages.py
 
 constraints: ## Resolve all dependencies afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
