@@ -35,9 +35,7 @@ def main() -> None:
         seconds = best_of(7, lambda problems=problems: [hard(similarity_matrix(p, g)) for p, g in problems])
         print(f"hard with similarity, {tools} tool(s): {PROBLEMS / seconds:,.0f} trajectories/s")
         greedy = best_of(5, lambda problems=problems: [_greedy(p, g) for p, g in problems])
-        print(
-            f"  pair by pair with a greedy sort: {PROBLEMS / greedy:,.0f}; {greedy / seconds:.1f} x"
-        )
+        print(f"  pair by pair with a greedy sort: {PROBLEMS / greedy:,.0f}; {greedy / seconds:.1f} x")
     problems = [_problem(rng, GOLD) for _ in range(PROBLEMS)]
     matrices = [similarity_matrix(predicted, gold) for predicted, gold in problems]
     soft_seconds = best_of(5, lambda: soft_batch(matrices))
