@@ -77,19 +77,24 @@ class Measured:
     stopping: float
     """How much of it, brought to length 1 along grad E[R], pushes wrongly at the logits of `answer` in all states
     together, in lengths of grad E[R]: above 0 it makes the policy stop sooner than it should, below 0 later."""
+    noise: float
+    """How far one group's gradient lies from the expectation (root mean square), at the same scale."""
 
 
 def measure(case: Case, process: Process | None = None, size: int = GROUP) -> Measured:
     """The exact expectation of an estimator's gradient over groups of that size, by enumeration."""
     process = process or Process(LOGITS)
     sample = every_forked_group(process) if case.forked else every_group(process, size)
-    expected = sample.weight @ sample.gradients(case.advantages(sample))
+    gradients = sample.gradients(case.advantages(sample))
+    expected = sample.weight @ gradients
     exact = process.gradient()
     along = float(expected @ exact / (exact @ exact))
     cosine = float(expected @ exact / np.sqrt((expected @ expected) * (exact @ exact)))
     wrong = (expected / along - exact).reshape(len(STATES), len(ACTIONS))[:, ACTIONS.index("answer")]
     stopping = float(wrong.sum() / np.sqrt(len(STATES)) / np.sqrt(exact @ exact))
-    return Measured(case, expected, along, float(np.degrees(np.arccos(min(1.0, cosine)))), stopping)
+    angle = float(np.degrees(np.arccos(min(1.0, cosine))))
+    spread = sample.weight @ ((gradients - expected) ** 2).sum(axis=1)
+    return Measured(case, expected, along, angle, stopping, float(np.sqrt(spread / (exact @ exact)) / along))
 
 
 def monte_carlo(
@@ -168,14 +173,14 @@ def markdown(cases: Sequence[Case] = CASES, groups: int = GROUPS, seed: int = SE
     """
     process = Process(LOGITS)
     lines = [
-        "| estimator | unbiased for | along | angle | stopping | drawn |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| estimator | unbiased for | along | angle | stopping | noise | drawn |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for case in cases:
         found = measure(case, process)
         target = found.expected if case.target is None else case.target(process)
         drawn = deviation(*monte_carlo(case, groups, seed, process), target)
-        numbers = (found.along, found.angle, found.stopping, drawn)
-        along, angle, stopping, far = (f"{number:.3f}".replace("-0.000", "0.000") for number in numbers)
-        lines.append(f"| {case.name} | {case.claim or '-'} | {along} | {angle} | {stopping} | {far} |")
+        numbers = (found.along, found.angle, found.stopping, found.noise, drawn)
+        cells = (f"{number:.3f}".replace("-0.000", "0.000") for number in numbers)
+        lines.append(f"| {case.name} | {case.claim or '-'} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from typing import Any
 from tir_gym.answers import is_refusal
 from tir_gym.records import ToolCall
 
+_FIELDS = frozenset({"content", "tool_calls", "refusal"})
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 
@@ -42,7 +43,7 @@ class Dialect(ABC):
         """Read an action: text, or a message dict in OpenAI's form. Never raises."""
         if isinstance(action, str):
             return self.parse_text(action)
-        if isinstance(action, Mapping) and not {"content", "tool_calls", "refusal"}.isdisjoint(action):
+        if isinstance(action, dict) and not _FIELDS.isdisjoint(action):
             return self._parse_message(action)
         return ParsedMessage("", (Malformed("an action is text, or a message with `content` or `tool_calls`"),))
 
@@ -70,7 +71,7 @@ class Dialect(ABC):
             return ParsedMessage(content, (Malformed("`tool_calls` must be a list"),))
         if not entries and not refusal:
             return self.parse_text(content)
-        items = tuple(_read_entry(entry) for entry in entries)
+        items = tuple([_read_entry(entry) for entry in entries])
         if isinstance(refusal, str) and refusal:
             return ParsedMessage(content or refusal, items, refusal=True)
         return ParsedMessage(content, items, is_refusal(content))
@@ -78,7 +79,7 @@ class Dialect(ABC):
 
 def read_call(data: Any, id: str | None = None) -> ToolCall | Malformed:
     """A call from `{"name": ..., "arguments": {...}}`; arguments may be JSON in a string, as OpenAI has them."""
-    if not isinstance(data, Mapping):
+    if not isinstance(data, dict):
         return Malformed(f"a call is an object with `name` and `arguments`, got a {_json_type(data)}", id)
     name, arguments = data.get("name"), data.get("arguments", {})
     if not isinstance(name, str) or not name:
@@ -121,13 +122,13 @@ def _text_of(content: Any) -> str:
         return content
     if isinstance(content, (list, tuple)):
         return "".join(
-            str(part.get("text", "")) for part in content if isinstance(part, Mapping) and part.get("type") == "text"
+            str(part.get("text", "")) for part in content if isinstance(part, dict) and part.get("type") == "text"
         )
     return ""
 
 
 def _read_entry(entry: Any) -> ToolCall | Malformed:
-    if not isinstance(entry, Mapping):
+    if not isinstance(entry, dict):
         return Malformed(f"an entry of `tool_calls` is an object, got a {_json_type(entry)}")
     id = entry.get("id")
     return read_call(entry.get("function", entry), id if isinstance(id, str) else None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tir_gym.records import ToolCall, ToolResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TurnEvent:
     """A turn that was played."""
 

@@ -82,10 +82,10 @@ class MatchTerm:
         """Take in a turn's calls."""
         for call, result in zip(event.calls, event.results, strict=True):
             self.calls.append((event.turn, call, result.error))
-            for side, rows, assignment in zip(self._sides, self._rows, self._assignments, strict=True):
+            for n, side in enumerate(self._sides):
                 row = self._row(call, result, side, event.stage)
-                rows.append(tuple(row))
-                assignment.add(row)
+                self._rows[n].append(tuple(row))
+                self._assignments[n].add(row)
         if event.calls:
             self._solve()
 
@@ -129,11 +129,15 @@ class MatchTerm:
 
     def _solve(self) -> None:
         """Set `trace`, `value` and `pairs` to the matching of all calls so far."""
-        solved = [self._solved(n) for n in range(len(self._sides))]
-        best = max(solved, key=lambda one: one[0])
+        best = self._solved(0)
+        trace = 0
+        for n in range(1, len(self._sides)):
+            other = self._solved(n)
+            if other[0] > best[0]:
+                best, trace = other, n
         self.value: float = best[0]
         """Value of the best assignment, in [0, number of gold calls] (`soft`: in [0, 1] unless rescaled)."""
-        self.trace: int = solved.index(best)
+        self.trace: int = trace
         """Which gold trace is matched best: 0 the main one, then its alternatives; the first of equals."""
         self.pairs: Pairs = best[1]
 
