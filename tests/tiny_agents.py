@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from tir_gym.agent import AgentFailure
-from tir_gym.env import assistant_message
+from tir_gym.messages import assistant_message
 
 
 class Gold:

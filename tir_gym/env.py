@@ -7,11 +7,9 @@ and where its tools run (`make_sandbox`). See `docs/new-environment.md`.
 from __future__ import annotations
 
 import copy
-import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import gymnasium
@@ -20,19 +18,20 @@ import tir_gym
 from tir_gym.dialects import Malformed, ParsedMessage, get_dialect
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.frozen import freeze
+from tir_gym.messages import one_line, tool_messages
 from tir_gym.prepared import PreparedTask, prepared_tasks
-from tir_gym.records import Message, Provenance, Task, ToolCall, ToolResult, Trace, Turn
-from tir_gym.rewards import Credit, CreditSnapshot, RewardSpec, TurnEvent, get_reward
+from tir_gym.records import Message, Provenance, Task, ToolResult, Trace
+from tir_gym.rewards import Credit, RewardSpec, TurnEvent, get_reward
 from tir_gym.rewards import outcome as read_outcome
+from tir_gym.running import PlayedTurn, RunningEpisode, Snapshot
 from tir_gym.sandbox import Sandbox
 from tir_gym.spaces import ActionSpace, ObservationSpace
-from tir_gym.user import Conversation, hear
+from tir_gym.user import hear
 
 Observation: TypeAlias = tuple[Message, ...]
 Action: TypeAlias = str | dict[str, Any]
 Split: TypeAlias = Literal["train", "test"]
 
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
@@ -102,7 +101,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         self.reward = get_reward(reward)
         self.max_turns = max_turns
         self._fixed = self._as_task(task)
-        self._episode: _Episode | None = None
+        self._episode: RunningEpisode | None = None
 
     # What a family says.
 
@@ -177,10 +176,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         prepared = self._prepare(chosen if chosen is not None else self.draw_task())
         self._close_episode()
         limits = prepared.task.limits
-        self._episode = _Episode(
+        self._episode = RunningEpisode(
             prepared=prepared,
             sandbox=prepared.fresh_sandbox(),
-            credit=Credit(self.reward, prepared.sides, teacher_forced=prepared.task.teacher_forced),
+            credit=self._credit(prepared),
             seed=seed,
             max_turns=self.max_turns or limits.max_turns,
             deadline=None if limits.max_seconds is None else time.monotonic() + limits.max_seconds,
@@ -201,7 +200,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.ending is not None:
             raise UsageError(f"the episode has ended ({episode.ending}); call reset() to begin the next one")
         recorded, message = self._read(action)
-        played = _PlayedTurn(recorded, message.text)
+        played = PlayedTurn(recorded, message.text)
         number = len(episode.turns)
         episode.turns.append(played)
         stage = episode.conversation.stage
@@ -214,7 +213,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             return self._fail(episode, error)
         if episode.ending is None:
             self._check_budgets(episode)
-        outcome = self._outcome(episode) if episode.ending in ("answer", "refusal") else None
+        outcome = self._outcome(episode) if episode.terminated else None
         event = TurnEvent(
             turn=number,
             calls=played.calls,
@@ -231,7 +230,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             info |= self.user_turn_info(episode.prepared.task, episode.conversation.stage)
         if episode.ending is not None:
             self._conclude(episode, outcome, info)
-        terminated = episode.ending in ("answer", "refusal")
+        terminated = episode.terminated
         truncated = episode.ending is not None and not terminated
         return tuple(dict(m) for m in played.observation), match.reward, terminated, truncated, info
 
@@ -249,7 +248,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             return None
         if self._episode is None:
             raise UsageError("render() before reset(); call reset() first")
-        return "\n".join(_line(message) for message in self.conversation())
+        return "\n".join(one_line(message) for message in self.conversation())
 
     def close(self) -> None:
         """Give back the sandbox. Safe to call twice."""
@@ -277,8 +276,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         sandbox.restore(snapshot.sandbox)
         episode = snapshot.episode.copy()
         episode.sandbox = sandbox
-        task = episode.prepared.task
-        episode.credit = Credit(self.reward, episode.prepared.sides, teacher_forced=task.teacher_forced)
+        episode.credit = self._credit(episode.prepared)
         episode.credit.restore(snapshot.credit)
         self._episode = episode
 
@@ -290,9 +288,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         twin.action_space, twin.observation_space = ActionSpace(), ObservationSpace()
         twin._episode = episode.copy()
         twin._episode.sandbox = episode.sandbox.fork()
-        twin._episode.credit = Credit(
-            self.reward, episode.prepared.sides, teacher_forced=episode.prepared.task.teacher_forced
-        )
+        twin._episode.credit = self._credit(episode.prepared)
         twin._episode.credit.restore(episode.credit.snapshot())
         return twin
 
@@ -310,15 +306,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
 
     def conversation(self) -> list[Message]:
         """All messages so far, in OpenAI's form."""
-        episode = self._running()
-        messages = [dict(message) for message in episode.prepared.task.messages]
-        for turn in episode.turns:
-            # The environment names the tool in its answer to a call, and gives an id where the agent gave none.
-            ids = [message["tool_call_id"] for message in turn.observation if "name" in message]
-            calls = [ToolCall(call.name, call.arguments, id) for call, id in zip(turn.calls, ids, strict=True)]
-            messages.append(assistant_message(turn.text, calls))
-            messages.extend(dict(message) for message in turn.observation)
-        return messages
+        return self._running().messages()
 
     def trace(self, *, agent: str | None = None) -> Trace:
         """The episode so far as a record, for the store and for replay.
@@ -328,29 +316,15 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         """
         episode = self._running()
         kwargs = self.spec.kwargs if self.spec is not None else {}
-        return Trace(
-            provenance=Provenance(
-                env_id=self.spec.id if self.spec is not None else self.env_id,
-                tir_gym=tir_gym.__version__,
-                task_id=episode.prepared.task.id,
-                seed=episode.seed,
-                env_kwargs={key: _plain(value) for key, value in kwargs.items()},
-                agent=agent,
-            ),
-            messages=episode.prepared.task.messages,
-            tools=episode.prepared.task.tools,
-            turns=tuple(turn.record() for turn in episode.turns),
-            matches=episode.credit.matches(),
-            gold_calls=episode.credit.gold_calls,
-            terminated=episode.ending in ("answer", "refusal"),
-            truncated=episode.ending is not None and episode.ending not in ("answer", "refusal"),
-            ending=episode.ending,
-            success=episode.success,
-            checks=episode.checks,
-            turn_rewards=episode.turn_rewards,
-            infra_error=episode.infra_error,
-            metrics=episode.metrics,
+        provenance = Provenance(
+            env_id=self.spec.id if self.spec is not None else self.env_id,
+            tir_gym=tir_gym.__version__,
+            task_id=episode.prepared.task.id,
+            seed=episode.seed,
+            env_kwargs={key: _plain(value) for key, value in kwargs.items()},
+            agent=agent,
         )
+        return episode.trace(provenance)
 
     # The steps of a step.
 
@@ -362,7 +336,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             recorded = {"unreadable": repr(type(action))}
         return recorded, self.dialect.parse(recorded)
 
-    def _run_calls(self, episode: _Episode, message: ParsedMessage, played: _PlayedTurn, number: int) -> None:
+    def _run_calls(self, episode: RunningEpisode, message: ParsedMessage, played: PlayedTurn, number: int) -> None:
         limit = episode.prepared.task.limits.max_calls_per_turn
         calls = [item for item in message.items if not isinstance(item, Malformed)]
         results = episode.sandbox.run_turn(calls[:limit])
@@ -371,21 +345,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             for _ in calls[limit:]
         ]
         played.calls, played.results = tuple(calls), tuple(results)
-        played.malformed = tuple(item.reason for item in message.items if isinstance(item, Malformed))
-        answers = iter(zip(calls, results, strict=True))
-        observation = []
-        for position, item in enumerate(message.items):
-            id = item.id or f"call_{number}_{position}"
-            if isinstance(item, Malformed):
-                content = _to_json({"error": item.reason})
-                observation.append({"role": "tool", "tool_call_id": id, "content": content})
-            else:
-                call, result = next(answers)
-                content = _content(call, result)
-                observation.append({"role": "tool", "tool_call_id": id, "name": call.name, "content": content})
-        played.observation = tuple(observation)
+        played.malformed = tuple([item.reason for item in message.items if isinstance(item, Malformed)])
+        played.observation = tool_messages(message.items, results, number)
 
-    def _talk(self, episode: _Episode, message: ParsedMessage, played: _PlayedTurn) -> None:
+    def _talk(self, episode: RunningEpisode, message: ParsedMessage, played: PlayedTurn) -> None:
         reply = None
         if not message.refusal:
             reply, episode.conversation = hear(episode.prepared.task.user, episode.conversation, message.text)
@@ -396,13 +359,13 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.prepared.task.teacher_forced:
             episode.sandbox.restore(episode.prepared.stage_start(episode.conversation.stage))
 
-    def _check_budgets(self, episode: _Episode) -> None:
+    def _check_budgets(self, episode: RunningEpisode) -> None:
         if len(episode.turns) >= episode.max_turns:
             episode.ending = "max_turns"
         elif episode.deadline is not None and time.monotonic() >= episode.deadline:
             episode.ending = "max_seconds"
 
-    def _outcome(self, episode: _Episode) -> float:
+    def _outcome(self, episode: RunningEpisode) -> float:
         last = episode.turns[-1]
         if episode.prepared.figures:
             episode.metrics = self.metrics(self.trace())
@@ -421,7 +384,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         declared = episode.prepared.task.gold.checks
         return read_outcome(self.reward.outcome_by, episode.checks, declared, last.text)
 
-    def _conclude(self, episode: _Episode, outcome: float | None, info: dict[str, Any]) -> None:
+    def _conclude(self, episode: RunningEpisode, outcome: float | None, info: dict[str, Any]) -> None:
         if episode.success is None:
             episode.success = False  # a budget ran out before the agent said that it was done
         episode.turn_rewards = episode.credit.hindsight(len(episode.turns), outcome)
@@ -436,7 +399,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             info["metrics"] = dict(episode.metrics)
 
     def _fail(
-        self, episode: _Episode, error: InfrastructureError
+        self, episode: RunningEpisode, error: InfrastructureError
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         episode.ending = "infra_error"
         episode.infra_error = {"kind": error.kind, "tool": error.tool, "message": str(error)}
@@ -468,7 +431,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         task = self.task_named(name)
         return PreparedTask(task, self.make_sandbox(task))
 
-    def _running(self) -> _Episode:
+    def _credit(self, prepared: PreparedTask) -> Credit:
+        return Credit(self.reward, prepared.sides, teacher_forced=prepared.task.teacher_forced)
+
+    def _running(self) -> RunningEpisode:
         if self._episode is None:
             raise UsageError("no episode is running; call reset() first")
         return self._episode
@@ -478,97 +444,5 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             self._episode.sandbox.close()
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A picture of an episode; opaque, for `ToolEnv.restore`."""
-
-    episode: _Episode = field(repr=False)
-    sandbox: Any = field(repr=False)
-    credit: CreditSnapshot = field(repr=False)
-
-
-@dataclass(slots=True)
-class _PlayedTurn:
-    """A turn while it is played; a plain object because one is made every step."""
-
-    action: Any
-    text: str
-    calls: tuple[ToolCall, ...] = ()
-    results: tuple[ToolResult, ...] = ()
-    malformed: tuple[str, ...] = ()
-    observation: Observation = ()
-    reward: float = 0.0
-    parts: dict[str, float] = field(default_factory=dict)
-
-    def record(self) -> Turn:
-        return Turn(
-            action=self.action,
-            text=self.text,
-            calls=self.calls,
-            results=self.results,
-            malformed=self.malformed,
-            observation=self.observation,
-            reward=self.reward,
-            parts=self.parts,
-        )
-
-
-@dataclass(slots=True)
-class _Episode:
-    """What changes while an episode is played."""
-
-    prepared: PreparedTask
-    sandbox: Sandbox
-    credit: Credit
-    seed: int | None
-    max_turns: int
-    deadline: float | None
-    clock: float = field(default_factory=time.monotonic)
-    conversation: Conversation = field(default_factory=Conversation)
-    turns: list[_PlayedTurn] = field(default_factory=list)
-    ending: str | None = None
-    success: bool | None = None
-    checks: dict[str, bool] = field(default_factory=dict)
-    turn_rewards: tuple[float, ...] = ()
-    infra_error: dict[str, Any] | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-
-    def lap(self) -> float:
-        """Seconds since the last lap, or since reset."""
-        before, self.clock = self.clock, time.monotonic()
-        return self.clock - before
-
-    def copy(self) -> _Episode:
-        """Independent but for its sandbox and credit, which the caller replaces; turns played are shared."""
-        return replace(self, turns=list(self.turns))
-
-
-def assistant_message(text: str, calls: Sequence[ToolCall]) -> Message:
-    """An assistant message in OpenAI's form."""
-    return get_dialect("openai").render(text, calls)  # type: ignore[return-value]
-
-
-def _content(call: ToolCall, result: ToolResult) -> str:
-    """The text of a tool message.
-
-    Raises:
-        InfrastructureError: The tool gave back something that is no JSON data.
-    """
-    if result.error is not None:
-        return _to_json({"error": result.error})
-    if isinstance(result.content, str):
-        return result.content
-    try:
-        return _to_json(result.content)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InfrastructureError(f"tool {call.name} returned no JSON data: {error}", tool=call.name) from error
-
-
 def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-
-
-def _line(message: Message) -> str:
-    calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", ())]
-    words = message.get("content") or ""
-    return f"[{message['role']}] {' '.join(filter(None, [words, *calls]))}"

@@ -22,13 +22,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tir_gym.env import Split, ToolEnv, assistant_message
+from tir_gym.env import Split, ToolEnv
 from tir_gym.envs.assistant.tools import TOOLKIT
 from tir_gym.envs.tooltalk.dialogues import LEVELS, Dialogue, find_data, load
 from tir_gym.envs.tooltalk.ids import PublishedIds
 from tir_gym.envs.tooltalk.scoring import score
 from tir_gym.errors import UsageError
 from tir_gym.frozen import freeze
+from tir_gym.messages import assistant_message
 from tir_gym.records import (
     FigureCheck,
     GoldCall,

@@ -1,0 +1,60 @@
+"""Chat messages in OpenAI's form: what an assistant said, and what the environment answers to its calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tir_gym.dialects import Malformed, get_dialect
+from tir_gym.errors import InfrastructureError
+from tir_gym.records import Message, ToolCall, ToolResult
+
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def assistant_message(text: str, calls: Sequence[ToolCall]) -> Message:
+    """An assistant message, its arguments as JSON text."""
+    return get_dialect("openai").render(text, calls)  # type: ignore[return-value]
+
+
+def tool_messages(
+    items: Sequence[ToolCall | Malformed], results: Sequence[ToolResult], turn: int
+) -> tuple[Message, ...]:
+    """One `tool` message for each call and for each failed attempt at one, in the order of the agent's message.
+
+    Args:
+        items: Calls and attempts.
+        results: One per call.
+        turn: Index of the turn; with the position it makes the id of a call that came without one.
+
+    Raises:
+        InfrastructureError: A tool gave back something that is no JSON data.
+    """
+    messages: list[Message] = []
+    answers = iter(results)
+    for position, item in enumerate(items):
+        id = item.id or f"call_{turn}_{position}"
+        if isinstance(item, Malformed):
+            messages.append({"role": "tool", "tool_call_id": id, "content": _to_json({"error": item.reason})})
+        else:
+            content = _content(item, next(answers))
+            messages.append({"role": "tool", "tool_call_id": id, "name": item.name, "content": content})
+    return tuple(messages)
+
+
+def one_line(message: Message) -> str:
+    """The message for a terminal."""
+    calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", ())]
+    words = message.get("content") or ""
+    return f"[{message['role']}] {' '.join(filter(None, [words, *calls]))}"
+
+
+def _content(call: ToolCall, result: ToolResult) -> str:
+    if result.error is not None:
+        return _to_json({"error": result.error})
+    if isinstance(result.content, str):
+        return result.content
+    try:
+        return _to_json(result.content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InfrastructureError(f"tool {call.name} returned no JSON data: {error}", tool=call.name) from error
