@@ -146,9 +146,13 @@ def test_group_ids_of_any_kind() -> None:
         ("x", "x", 7, 7),
         np.array([5, 5, -3, -3]),
         np.array(["q", "q", "p", "p"]),
-        np.array([("a", 1), ("a", 1), ("b", 2), ("b", 2), None], dtype=object)[:4],
+        [("a", 1), ("a", 1), ("b", 2), ("b", 2)],
+        np.array(["a", "a", 7, 7], dtype=object),
     ):
         assert dual(rows, ids) == wanted
+    ragged = np.array([None, None], dtype=object)
+    ragged[:] = [[1, 1], [0]]
+    assert dual(ragged, [0, 0]) == dual([[1, 1], [0]], [0, 0])
 
 
 def test_arrays_keep_their_float_type_and_shape() -> None:
@@ -275,6 +279,7 @@ def test_extra_credit_falls_on_call_tokens_only() -> None:
         (np.array([[1.0, np.inf]]), [0], {}, "turn_rewards: rollout 0, turn 1 is inf.*`mask`.*`infra`"),
         ([[1, None]], [0], {}, "turn_rewards"),
         ([[1, "x"]], [0], {}, "turn_rewards must hold numbers"),
+        (np.array([["a", "b"]]), [0], {}, "turn_rewards must hold numbers"),
         ([1, 2], [0, 0], {}, "turn_rewards must be an array .* or a list with one list per rollout"),
         (["11"], [0], {}, "text is no list"),
         (np.ones(3), [0, 0, 0], {}, r"turn_rewards must be \[rollouts, turns\].*got shape \(3,\)"),

@@ -71,7 +71,7 @@ class Batch:
         self.xp = self.arrays.xp
         self._lengths: Any = None  # of the lists given
         if is_array(turn_rewards):
-            rewards = self.arrays.real(turn_rewards)
+            rewards = self._numbers(turn_rewards, "turn_rewards")
             if rewards.ndim != 2 or rewards.shape[1] == 0:
                 raise UsageError(
                     f"turn_rewards must be [rollouts, turns] with at least one turn, got shape {tuple(rewards.shape)}"
@@ -195,7 +195,7 @@ class Batch:
         Raises:
             UsageError: It does not have one value per rollout, or one is not finite.
         """
-        numbers = self.arrays.real(self.per_rollout(values, name))[:, None]
+        numbers = self._numbers(self.per_rollout(values, name), name)[:, None]
         return self.finite(numbers + self.xp.zeros_like(self.rewards), name)[:, 0]
 
     def masked(self, advantages: Array) -> Array:
@@ -223,10 +223,16 @@ class Batch:
             )
         return self.xp.where(self.exists, values, 0.0)
 
+    def _numbers(self, values: Any, name: str) -> Array:
+        try:
+            return self.arrays.real(values)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{name} must hold numbers: {error}") from error
+
     def _rectangle(self, values: Turns, name: str) -> Array:
         if is_array(values):
             self._refuse_shape(values, name)
-            return self.arrays.real(values)
+            return self._numbers(values, name)
         return self.arrays.real(self._filled(*pad(values, name), name))
 
     def _filled(self, rows: Array, lengths: Any, name: str) -> Array:

@@ -30,9 +30,7 @@ def gigpo(
     (`sandbox.digest()`) makes an exact key.
 
     Biased: with n turns in a state the signal there is shrunk by (n - 1) / n, so that rare states count less; a rollout
-    that comes back to a state is compared with its own later self; turns of different history share a key; and by
-    discounting when gamma < 1. A mean over a state sees no difference between stopping now and later that the state
-    itself does not show.
+    that comes back to a state is compared with its own later self; and by discounting when gamma < 1.
 
     Args:
         turn_rewards: Reward per turn, see `Batch`.

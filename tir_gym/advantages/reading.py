@@ -18,7 +18,8 @@ from tir_gym.errors import UsageError
 
 
 def is_array(values: Any) -> bool:
-    return isinstance(values, np.ndarray) or is_tensor(values)
+    """Whether it is an array or a tensor. An array of objects is none: it is read as the list that it stands for."""
+    return is_tensor(values) or (isinstance(values, np.ndarray) and values.dtype != object)
 
 
 def pad(rows: Any, name: str, fill: float = 0.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -54,10 +55,8 @@ def number(keys: Iterable[Hashable] | Array, name: str) -> Array:
     """
     if is_tensor(keys):
         return keys.unique(return_inverse=True)[1]  # type: ignore[union-attr]
-    if isinstance(keys, np.ndarray):
-        if keys.dtype != object:
-            return np.unique(keys, return_inverse=True)[1].reshape(keys.shape)
-        return number(keys.reshape(-1).tolist(), name).reshape(keys.shape)
+    if isinstance(keys, np.ndarray) and keys.dtype != object:
+        return np.unique(keys, return_inverse=True)[1].reshape(keys.shape)
     every = list(keys)
     try:
         codes = dict(zip(dict.fromkeys(every), range(len(every)), strict=False))
@@ -68,7 +67,7 @@ def number(keys: Iterable[Hashable] | Array, name: str) -> Array:
 
 def _lengths(rows: Any, name: str) -> NDArray[np.int64]:
     try:
-        if isinstance(rows, str) or any(map(str.__instancecheck__, rows)):
+        if isinstance(rows, str) or str in set(map(type, rows)):
             raise TypeError("text is no list of turns")
         return np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     except TypeError as error:

@@ -29,7 +29,7 @@ def tool_tokens(
     whole episodes; ResT, arXiv 2509.21826, weights tokens by their part in a call). This is its plain form, not theirs.
 
     Biased: by the deviations, as `grpo`; the extra term pays a call for its own reward alone and not for what it makes
-    possible; and calling where calls earn less than the group's average call is punished against stopping.
+    possible; and a call that earns less than the group's average call is punished even where calling was right.
 
     Args:
         turn_rewards: Reward per turn, see `Batch`.

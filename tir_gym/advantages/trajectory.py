@@ -18,8 +18,8 @@ def grpo(
 
     Group relative policy optimisation (DeepSeekMath, arXiv 2402.03300).
 
-    Biased: dividing by the group's deviation weights tasks by how little their rollouts differ, and own and group
-    return share that deviation; the own return in the mean shrinks the gradient by (G - 1) / G.
+    Biased: dividing by the group's deviation weights tasks by how little their rollouts differ, and a rollout moves the
+    deviation that it is divided by; the own return in the mean shrinks the gradient by (G - 1) / G.
 
     Args:
         turn_rewards: Reward per turn, see `Batch`.
