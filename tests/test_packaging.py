@@ -10,10 +10,13 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 LINKS = ("tir_gym/agents", "tir_gym/envs", "tir_gym/sandboxes")
 
@@ -91,6 +94,18 @@ def test_editable_install_works_in_a_fresh_venv(checkout: Path, tmp_path: Path) 
     assert Path(used["file"]) == checkout / "tir_gym/__init__.py"
     assert Path(used["family"]).resolve() == checkout / "envs/calculator/__init__.py"
     assert used["answer"] == "3.0"
+
+
+def test_constraints_pin_a_version_in_range_of_every_dependency(checkout: Path) -> None:
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    asked = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {canonicalize_name(one.name): one for group in asked for one in map(Requirement, group)}
+    lines = [line for line in (checkout / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    assert all(pinned.values()), "each line is NAME==VERSION"
+    unpinned = ("pip", "tir-gym")  # the tool that reads the file, and this package
+    assert not [name for name in wanted if name not in pinned and name not in unpinned], "run: make constraints"
+    assert not [name for name in pinned if name in wanted and pinned[name] not in wanted[name].specifier]
 
 
 def build(what: str, source: Path, target: Path) -> Path:
