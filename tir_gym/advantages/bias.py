@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tir_gym.advantages.process import ACTIONS, LOGITS, STATES, Floats, Process
-from tir_gym.advantages.registry import get_estimator
+from tir_gym.advantages.registry import Estimator, get_estimator
 from tir_gym.advantages.samples import (
     Sample,
     drawn_forked_groups,
@@ -37,8 +37,9 @@ SEED = 1
 class Case:
     """An estimator with its options, and what it says it estimates."""
 
-    estimator: str
-    options: dict[str, Any]
+    estimator: str | Estimator
+    """By name, or the function itself."""
+    options: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
     """What it needs besides rewards, mask and group ids: argument -> the attribute of `Sample` that it gets."""
     claim: str = ""
@@ -52,14 +53,14 @@ class Case:
     @property
     def name(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in self.options.items())
-        return f"`{self.estimator}`" + "".join(f", {part}" for part in (options, self.note) if part)
+        name = self.estimator if isinstance(self.estimator, str) else getattr(self.estimator, "__name__", "estimator")
+        return f"`{name}`" + "".join(f", {part}" for part in (options, self.note) if part)
 
     def advantages(self, sample: Sample) -> Floats:
         """`[K * G, T]`."""
         inputs = {argument: getattr(sample, attribute) for argument, attribute in self.inputs.items()}
-        found: Floats = get_estimator(self.estimator)(
-            sample.turn_rewards, sample.group_ids, mask=sample.mask, **inputs, **self.options
-        )
+        estimate = get_estimator(self.estimator) if isinstance(self.estimator, str) else self.estimator
+        found: Floats = estimate(sample.turn_rewards, sample.group_ids, mask=sample.mask, **inputs, **self.options)
         return found
 
 

@@ -26,9 +26,9 @@ def mt_grpo(
     their last. Turn-level credit assignment (arXiv 2505.11821), there for one tool turn and one answer; with two turns
     this is that, and with more the same rule at every index.
 
-    Biased: by the deviations, as `grpo`; a turn gets no credit for the rewards that later turns earn because of it;
-    and whether a turn gets the second term at all depends on whether it ends the rollout, which the policy decides, so
-    that stopping is rewarded where going on is worse than average, and punished where it is better.
+    Biased: by the deviations, as `grpo`; a turn gets no credit for the turn rewards that later turns earn because of
+    it; and whether a turn gets the second term at all depends on whether it ends the rollout, which the policy decides,
+    so that a call that earns less than the others' is worse than stopping, whatever it leads to.
 
     Args:
         turn_rewards: Reward per turn, see `Batch`.
