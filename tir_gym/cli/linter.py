@@ -98,8 +98,8 @@ class Linter:
     def finish(self) -> LintReport:
         """The report, with the probes judged over all tasks."""
         for probe, share in sorted(self.report.probes.items()):
-            if share > PROBE_BOUND:
-                text = f"{probe} gets {share:.2f} of the oracle's return; the bound is {PROBE_BOUND}"
+            if share >= PROBE_BOUND:
+                text = f"{probe} gets {share:.2f} of the oracle's return; it must stay below {PROBE_BOUND}"
                 self._add(self._worst[probe], "probe", text)
         self._env.close()
         return self.report

@@ -95,7 +95,7 @@ def publish_probes(card: Path, probes: dict[str, float], measured: str) -> None:
     text = card.read_text(encoding="utf-8")
     head, tables = _split_at_tables(_without_probes(text))
     lines = [*head, f"probes_measured = {json.dumps(measured)}", *([""] if tables else []), *tables, "", "[probes]"]
-    lines += [f"{_key(name)} = {round(share, 4)!r}" for name, share in sorted(probes.items())]
+    lines += [f"{_key(name)} = {round(share, 4) + 0.0!r}" for name, share in sorted(probes.items())]
     written = "\n".join(lines) + "\n"
     ours = {"probes", "probes_measured"}
     before, after = tomllib.loads(text), tomllib.loads(written)

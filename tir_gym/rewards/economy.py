@@ -36,7 +36,9 @@ class EconomyTerm:
         spec = self._spec
         parts = {}
         if spec.redundant or spec.failed:
-            failed = self._failed - sum(match.calls[call][2] is not None for call, _, _ in match.pairs)
+            failed = self._failed
+            if failed:  # a call that failed may still be matched, and then costs nothing
+                failed -= sum([match.calls[call][2] is not None for call, _, _ in match.pairs])
             parts["redundant"] = -spec.redundant * (len(match.calls) - len(match.pairs) - failed)
             parts["failed"] = -spec.failed * failed
         if spec.over_optimum:

@@ -71,6 +71,7 @@ class MatchTerm:
     def __init__(self, spec: RewardSpec, sides: Sequence[GoldSide], *, teacher_forced: bool = False) -> None:
         self._spec = spec
         self._sides = tuple(sides)
+        self._indices = [side.index(spec) for side in self._sides]
         self._teacher_forced = teacher_forced
         self.calls: list[MadeCall] = []
         """All calls so far, in order."""
@@ -80,13 +81,16 @@ class MatchTerm:
 
     def add(self, event: TurnEvent) -> None:
         """Take in a turn's calls."""
+        changed = False
         for call, result in zip(event.calls, event.results, strict=True):
             self.calls.append((event.turn, call, result.error))
-            for n, side in enumerate(self._sides):
-                row = self._row(call, result, side, event.stage)
+            for n in range(len(self._sides)):
+                row = self._row(call, result, n, event.stage)
                 self._rows[n].append(tuple(row))
                 self._assignments[n].add(row)
-        if event.calls:
+                changed = changed or any(row)
+        # A call like no gold call changes no assignment; only a transport plan must make room for it.
+        if changed or (event.calls and self._spec.matching == "soft"):
             self._solve()
 
     @property
@@ -116,15 +120,13 @@ class MatchTerm:
             assignment.restore(picture)
         self._solve()
 
-    def _row(self, call: ToolCall, result: ToolResult, side: GoldSide, stage: int) -> list[float]:
-        """The call's similarity with every gold call; 0 where it may not be matched."""
-        row = side.index(self._spec).row(call)
-        if not any(row):
-            return row
-        if not result.ok and not self._spec.failed_calls_match:
-            row = [score * (not wanted.ok) for score, wanted in zip(row, side.gold.results, strict=True)]
+    def _row(self, call: ToolCall, result: ToolResult, n: int, stage: int) -> list[float]:
+        """The call's similarity with every gold call of a trace; 0 where it may not be matched."""
+        row, gold = self._indices[n].row(call), self._sides[n].gold
+        if result.error is not None and not self._spec.failed_calls_match:
+            row = [score * (not wanted.ok) for score, wanted in zip(row, gold.results, strict=True)]
         if self._teacher_forced:
-            row = [score * (gold.stage == stage) for score, gold in zip(row, side.gold.trace.calls, strict=True)]
+            row = [score * (wanted.stage == stage) for score, wanted in zip(row, gold.trace.calls, strict=True)]
         return row
 
     def _solve(self) -> None:
