@@ -50,8 +50,9 @@ def test_the_biases_are_those_that_the_code_measures(case: Case) -> None:
     assert found.noise == pytest.approx(noise, abs=6e-4)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.target is not None], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case.name)
 def test_the_draws_are_those_of_the_page(case: Case) -> None:
+    """A few of them: all are drawn in `test_advantage_bias.py`, which holds them to the claims."""
     assert case.target is not None
     drawn = deviation(*monte_carlo(case, GROUPS, SEED, PROCESS), case.target(PROCESS))
     assert drawn == pytest.approx(ROWS[case.name][1][-1], abs=0.01)

@@ -258,7 +258,7 @@ def test_a_probe_above_its_bound_is_named_with_its_worst_task() -> None:
     report = lint(family(easy, "train/2"))
     assert report.probe_tasks == 1
     assert {(fault.task, fault.rule) for fault in report.faults} == {("train/2", "probe")}
-    assert any("repeat gets" in fault.text and "the bound is 0.35" in fault.text for fault in report.faults)
+    assert any("repeat gets" in fault.text and "it must stay below 0.35" in fault.text for fault in report.faults)
     assert lint(family(easy, "train/2"), probes=False).faults == []
 
 
