@@ -39,27 +39,30 @@ class GoldIndex:
     ) -> None:
         self.strictness: Strictness = strictness
         self.fold_names = fold_names
-        self._size = len(gold)
-        self._by_name: dict[str, list[_GoldCall]] = {}
+        self._nothing = [0.0] * len(gold)
+        self._by_name: dict[str | None, list[_GoldCall]] = {}
         for column, entry in enumerate(gold):
             rules = comparators[column] if comparators else None
             for call in entry if isinstance(entry, (list, tuple)) else (entry,):
                 name, arguments = call_parts(call, fold_names)
-                if name is not None and arguments is not None:
-                    found = (column, len(arguments), [_value(key, value, rules) for key, value in arguments.items()])
+                if arguments is not None:
+                    values: list[_GoldValue] = [
+                        (key, value, _ATOMS.get(type(value)), json_equal) for key, value in arguments.items()
+                    ]
+                    found = (column, len(values), _ruled(values, rules) if rules else values)
                     self._by_name.setdefault(name, []).append(found)
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._nothing)
 
     def row(self, call: Call) -> list[float]:
-        """Similarity of a predicted call with each gold call: `[G]`, eqs 1-4."""
-        scores = [0.0] * self._size
+        """Similarity of a predicted call with each gold call: `[G]`, eqs 1-4. Never raises on odd calls."""
+        scores = self._nothing.copy()
         name, arguments = call_parts(call, self.fold_names)
-        if arguments is None:
+        if arguments is None or name not in self._by_name:
             return scores  # eq 1
-        given = len(arguments)
-        for column, size, values in self._by_name.get(name, ()):  # type: ignore[arg-type]
+        given, partial = len(arguments), self.strictness == "partial"
+        for column, size, values in self._by_name[name]:
             shared = equal = 0
             for key, value, kind, same in values:
                 if key in arguments:
@@ -69,36 +72,29 @@ class GoldIndex:
                         equal += other == value
                     elif kind is not str:
                         equal += same(other, value)
-            found = score(self.strictness, shared, given + size - shared, equal, size)
+            union = given + size - shared
+            names = shared / union if union else 1.0  # eq 2
+            if partial:
+                found = (1.0 + names + equal) / (2.0 + size)  # eq 4; `equal` is eq 3
+            elif self.strictness == "strict":
+                found = 1.0 if shared == union and equal == size else 0.0
+            else:
+                found = names * (NAME_ALONE + (1.0 - NAME_ALONE) * (equal / size if size else 1.0))
             if found > scores[column]:
                 scores[column] = found
         return scores
 
 
-def score(strictness: Strictness, shared: int, union: int, equal: int, size: int) -> float:
-    """Similarity of two calls of the same name.
-
-    Args:
-        strictness: How a partly right call is paid.
-        shared: Argument names in both calls.
-        union: Argument names in either.
-        equal: Gold arguments with an equal value, eq 3.
-        size: Gold arguments.
-    """
-    names = shared / union if union else 1.0  # eq 2
-    if strictness == "partial":
-        return (1.0 + names + equal) / (2.0 + size)  # eq 4
-    if strictness == "strict":
-        return 1.0 if shared == union and equal == size else 0.0
-    return names * (NAME_ALONE + (1.0 - NAME_ALONE) * (equal / size if size else 1.0))
-
-
-def _value(key: str, value: Any, rules: Rules | None) -> _GoldValue:
-    if rules and key in rules and rules[key] != "exact":
-        rule = rules[key]
-        return key, value, None, comparator(rule) if isinstance(rule, str) else rule
-    kind = type(value)
-    return key, value, kind if kind in _ATOMS else None, json_equal
+def _ruled(values: list[_GoldValue], rules: Rules) -> list[_GoldValue]:
+    """The values, with their comparators where rules say so."""
+    found: list[_GoldValue] = []
+    for key, value, kind, same in values:
+        rule = rules.get(key, "exact")
+        if rule == "exact":
+            found.append((key, value, kind, same))
+        else:
+            found.append((key, value, None, comparator(rule) if isinstance(rule, str) else rule))
+    return found
 
 
 _GoldValue: TypeAlias = tuple[str, Any, type | None, Comparator]
@@ -107,4 +103,4 @@ _GoldValue: TypeAlias = tuple[str, Any, type | None, Comparator]
 _GoldCall: TypeAlias = tuple[int, int, list[_GoldValue]]
 """Column, number of arguments, and the arguments."""
 
-_ATOMS = (str, int, float, bool, type(None))
+_ATOMS: dict[type, type] = {kind: kind for kind in (str, int, float, bool, type(None))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,8 @@ def hard(similarity: ArrayLike, *, unmatched_penalty: float = 0.0) -> Assignment
     earned = [-unmatched_penalty if unmatched_penalty else 0.0] * matrix.shape[0]
     if matrix.size == 0:
         return Assignment((), 0.0, np.array(earned))
-    # scipy.optimize takes a quarter of a second to import, and only matching needs it.
-    from scipy.optimize import linear_sum_assignment
-
     try:
-        rows, columns = linear_sum_assignment(matrix, maximize=True)
+        rows, columns = _solver()(matrix, maximize=True)
     except ValueError:
         raise _not_such(matrix) from None
     total, pairs = 0.0, []
@@ -85,6 +83,14 @@ def as_matrix(similarity: ArrayLike) -> NDArray[np.float64]:
     if matrix.ndim != 2 or (matrix.size and not matrix.min() >= 0.0):
         raise _not_such(matrix)
     return matrix
+
+
+@cache
+def _solver() -> Any:
+    # scipy.optimize takes a quarter of a second to import, and only matching needs it.
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment
 
 
 def _not_such(matrix: NDArray[np.float64]) -> UsageError:

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tir_gym.compare import Comparator, comparator, json_equal
-from tir_gym.matching.gold_index import GoldIndex, Rules, Strictness, score
-from tir_gym.matching.parts import Call, call_parts
+from tir_gym.matching.gold_index import GoldIndex, Rules, Strictness
+from tir_gym.matching.parts import Call
 
 
 def similarity(
@@ -42,13 +41,8 @@ def similarity(
         strictness: `partial` (the paper), `graded` or `strict`.
         fold_names: Compare the calls' names without regard to case.
     """
-    name_p, p = call_parts(predicted, fold_names)
-    name_g, g = call_parts(gold, fold_names)
-    if name_p is None or name_p != name_g or p is None or g is None:
-        return 0.0  # eq 1
-    shared, union = len(p.keys() & g.keys()), len(p.keys() | g.keys())  # eq 2
-    equal = sum(k in p and _rule(k, comparators)(p[k], g[k]) for k in g)  # eq 3
-    return score(strictness, shared, union, equal, len(g))  # eq 4
+    index = GoldIndex([gold], [comparators], strictness=strictness, fold_names=fold_names)
+    return index.row(predicted)[0]
 
 
 def similarity_matrix(
@@ -78,8 +72,3 @@ def similarity_matrix(
     for call in predicted:
         flat += gold.row(call)
     return np.array(flat, dtype=np.float64).reshape(len(predicted), len(gold))
-
-
-def _rule(key: str, comparators: Rules | None) -> Comparator:
-    rule = comparators.get(key, json_equal) if comparators else json_equal
-    return comparator(rule) if isinstance(rule, str) else rule
