@@ -232,7 +232,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             self._conclude(episode, outcome, info)
         terminated = episode.terminated
         truncated = episode.ending is not None and not terminated
-        return tuple(dict(m) for m in played.observation), match.reward, terminated, truncated, info
+        return tuple([dict(m) for m in played.observation]), match.reward, terminated, truncated, info
 
     def abort(self, kind: str, message: str) -> None:
         """End the running episode as an infrastructure failure, for a cause outside the environment."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -66,7 +67,7 @@ class State(Injected):
         self._changes: Changes = {}
         self._issued: dict[str, int] = {}
         self._undo: list[tuple[Path, str, Any]] | None = None
-        self._issued_before: dict[str, int] | None = None
+        self._issued_now: dict[str, int] = {}  # by the running call; kept only if it is
         self._turn_writes: dict[tuple[Path, str], dict[str, Any]] = {}
 
     def table(self, *path: str) -> Table:
@@ -75,9 +76,9 @@ class State(Injected):
 
     def new_id(self, kind: str, content: Any = None) -> str:
         """A fresh id for a record of that kind."""
-        if self._undo is not None and self._issued_before is None:
-            self._issued_before = dict(self._issued)
-        return self._ids.new(self._issued, kind, content)
+        if self._undo is None:
+            return self._ids.new(self._issued, kind, content)
+        return self._ids.new(ChainMap(self._issued_now, self._issued), kind, content)
 
     # What sandboxes use.
 
@@ -121,20 +122,19 @@ class State(Injected):
 
     def begin_call(self) -> None:
         self._undo = []
-        self._issued_before = None
+        self._issued_now = {}
 
     def commit_call(self) -> None:
         """Keep what the call wrote, and remember which fields, so that a later call of the turn cannot lose them."""
         for path, key, before in self._undo or ():
             after = self._read(path, key)
             self._turn_writes.setdefault((path, key), {}).update(_changed_fields(before, after))
+        self._issued.update(self._issued_now)
         self._undo = None
 
     def rollback_call(self) -> None:
         for path, key, before in reversed(self._undo or []):
             self._changes.setdefault(path, {})[key] = before
-        if self._issued_before is not None:
-            self._issued = self._issued_before
         self._undo = None
 
     def _changed_rows(self) -> Iterator[tuple[Path, list[tuple[str, Any, Any]]]]:

@@ -24,7 +24,7 @@ class Malformed:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ParsedMessage:
     """An assistant message, read."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -30,13 +31,11 @@ class Match:
         self.trace = term.trace
         self._calls = term.calls  # grows with the episode; this match is about the first `_size` of them
         self._size = len(term.calls)
-        self._gold = term.side.gold.calls
-        self._others = term.side.gold.others
-        self._comparators = term.side.comparators
+        self._side = term.side
 
     @property
     def gold_calls(self) -> int:
-        return len(self._gold)
+        return len(self._side.gold.calls)
 
     @cached_property
     def calls(self) -> tuple[dict[str, Any], ...]:
@@ -56,8 +55,8 @@ class Match:
                 "score": score,
             }
             if gold is not None:
-                ways = [self._gold[gold], *self._others[gold]]
-                rules = self._comparators[gold]
+                ways = [self._side.gold.calls[gold], *self._side.gold.others[gold]]
+                rules = self._side.comparators[gold]
                 alike = [similarity(call, way, comparators=rules) for way in ways]
                 entry["way"] = alike.index(max(alike))
                 entry |= _arguments(call.arguments, ways[entry["way"]].arguments, rules)
@@ -68,7 +67,7 @@ class Match:
     def unmatched_gold(self) -> tuple[int, ...]:
         """Gold calls that nothing has paid for yet."""
         paid = {gold for _, gold, _ in self.pairs}
-        return tuple(j for j in range(len(self._gold)) if j not in paid)
+        return tuple(j for j in range(len(self._side.gold.calls)) if j not in paid)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON data."""
@@ -91,7 +90,10 @@ class Match:
         return f"Match(value={self.value:g} of {self.gold_calls}, reward={self.reward:g}, pairs={len(self.pairs)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_calls": self._calls[: self._size]}
+        # Between processes travel the calls that this match is about, and of the gold side what explains it.
+        gold = replace(self._side.gold, changes={}, stage_starts={}, end=None)
+        side = replace(self._side, gold=gold, _indices={})
+        return {**self.__dict__, "_calls": self._calls[: self._size], "_side": side}
 
 
 def _arguments(predicted: Mapping[str, Any], gold: Mapping[str, Any], rules: Mapping[str, str]) -> dict[str, list[str]]:
