@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from tir_gym.agent import AgentFailure
 from tir_gym.agents.programmed import numbered
 from tir_gym.dialects import get_dialect
-from tir_gym.env import Action, Observation
+from tir_gym.env import Action
 from tir_gym.errors import UsageError
+from tir_gym.messages import Observation
 from tir_gym.records import Message, ToolCall
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from typing import Any
 from tir_gym.agent import AgentFailure
 from tir_gym.agents.endpoint import ChatEndpoint, EndpointError, Usage
 from tir_gym.dialects import Dialect, get_dialect
-from tir_gym.env import Action, Observation
+from tir_gym.env import Action
 from tir_gym.errors import UsageError
+from tir_gym.messages import Observation
 from tir_gym.records import Message, ToolCall
 
 log = logging.getLogger("tir_gym.agents")

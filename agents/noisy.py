@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from tir_gym.agents.programmed import Move, ProgrammedAgent
 from tir_gym.agents.wrong import WrongValues
-from tir_gym.env import Observation
 from tir_gym.errors import UsageError
+from tir_gym.messages import Observation
 from tir_gym.records import ToolCall
 
 _FAULTS = ("drop", "wrong", "swap", "repeat")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tir_gym.agents.programmed import Move, ProgrammedAgent
-from tir_gym.env import Observation
+from tir_gym.messages import Observation
 
 
 class OracleAgent(ProgrammedAgent):

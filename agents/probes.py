@@ -15,7 +15,7 @@ from tir_gym.agents.sampling import Sampler, fits
 from tir_gym.agents.seen import Scalar, SeenValues
 from tir_gym.agents.wrong import WrongValues
 from tir_gym.answers import REFUSAL_MARK
-from tir_gym.env import Observation
+from tir_gym.messages import Observation
 from tir_gym.records import ToolCall
 
 _STOP: Move = ("Done.", ())

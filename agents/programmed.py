@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from tir_gym.dialects import get_dialect
-from tir_gym.env import Action, Observation
+from tir_gym.env import Action
+from tir_gym.messages import Observation
 from tir_gym.oracle import Oracle
 from tir_gym.records import ToolCall
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tir_gym.agents.programmed import Move, ProgrammedAgent
 from tir_gym.agents.sampling import Sampler
 from tir_gym.agents.seen import SeenValues
-from tir_gym.env import Observation
+from tir_gym.messages import Observation
 from tir_gym.records import ToolCall
 
 

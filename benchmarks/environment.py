@@ -38,7 +38,7 @@ def main() -> None:
     _import_time()
     _making()
     steps = _steps()
-    _vector(steps)
+    _vector()
     _snapshots()
     _memory()
     if options.peer_python:
@@ -76,7 +76,26 @@ def _making() -> None:
 
 
 def _steps() -> float:
-    """Steps per second of whole episodes of the oracle, resets to tasks already made taken off."""
+    """Steps per second with one valid call a step, as the peer is measured, and of whole episodes of the oracle."""
+    env = gym.make(ENV, task="test/1")
+    actions = _actions(env)
+
+    def steps(step: bool) -> None:
+        for _ in range(10):
+            env.reset()
+            if step:
+                for action in actions:
+                    env.step(action)
+
+    steps(True)
+    seconds = best_of(25, lambda: steps(True)) - best_of(25, lambda: steps(False))
+    rate = 10 * len(actions) / seconds
+    print(f"steps of one call, {len(actions)} an episode: {rate:,.0f}/s, {1e6 / rate:.0f} us each")
+    _episodes()
+    return rate
+
+
+def _episodes() -> None:
     env = gym.make(ENV, split="test")
     scripts = _scripts(_env())
 
@@ -89,37 +108,53 @@ def _steps() -> float:
 
     play(True)
     resets = best_of(9, lambda: play(False)) / len(scripts)
-    count = sum(len(actions) for _, actions in scripts)
     seconds = best_of(9, lambda: play(True)) - resets * len(scripts)
-    rate = count / seconds
+    steps = sum(len(actions) for _, actions in scripts)
     calls = sum(len(action.get("tool_calls", ())) for _, actions in scripts for action in actions)
-    print(f"steps: {rate:,.0f}/s, {seconds / count * 1e6:.0f} us each, {calls / count:.2f} calls a step")
+    print(
+        f"whole episodes of the oracle, {len(scripts)} tasks, end states checked: {steps / seconds:,.0f} steps/s, "
+        f"{calls / seconds:,.0f} calls/s"
+    )
     print(f"reset to a task already made: {resets * 1e3:.3f} ms")
-    return rate
 
 
-def _vector(single: float) -> None:
-    """Eight copies of an endless task, so that no reset is in it, against one."""
-    look = _env().dialect.render("", [tir_gym.ToolCall("GetReminders")])
-    kwargs = {"task": "test/1", "max_turns": 10**9}
-    one = gym.make(ENV, **kwargs)
-    many = gym.make_vec(ENV, num_envs=VECTOR, vectorization_mode="sync", **kwargs)
-    actions = (look,) * VECTOR
+def _vector() -> None:
+    """Eight copies against one, the same steps."""
+    one = gym.make(ENV, task="test/1")
+    many = gym.make_vec(ENV, num_envs=VECTOR, vectorization_mode="sync", task="test/1")
+    actions = _actions(one)
+    batches = [(action,) * VECTOR for action in actions]
 
-    def alone() -> None:
-        one.reset()
-        for _ in range(20 * VECTOR):
-            one.step(look)
+    def alone(step: bool) -> None:
+        for _ in range(VECTOR):
+            one.reset()
+            if step:
+                for action in actions:
+                    one.step(action)
 
-    def together() -> None:
+    def together(step: bool) -> None:
         many.reset()
-        for _ in range(20):
-            many.step(actions)
+        if step:
+            for batch in batches:
+                many.step(batch)
 
-    alone(), together()
-    ratio = best_of(15, alone) / best_of(15, together)
-    print(f"SyncVectorEnv x{VECTOR}: {ratio:.2f} of the single environment's steps/s")
+    alone(True), together(True)
+    singly = best_of(25, lambda: alone(True)) - best_of(25, lambda: alone(False))
+    jointly = best_of(25, lambda: together(True)) - best_of(25, lambda: together(False))
+    print(f"SyncVectorEnv x{VECTOR}: {singly / jointly:.2f} of the single environment's steps/s")
     many.close()
+
+
+def _actions(env: gym.Env[Any, Any]) -> list[dict[str, Any]]:
+    """Twenty valid messages of one call, reads and writes in turn."""
+    cycle = [
+        tir_gym.ToolCall("GetReminders"),
+        tir_gym.ToolCall("CurrentWeather", {"location": "Nowhere"}),
+        tir_gym.ToolCall("QueryCalendar", {"start_time": "2025-01-06 00:00:00", "end_time": "2025-01-07 00:00:00"}),
+        tir_gym.ToolCall("AddAlarm", {"time": "07:30:00"}),
+        tir_gym.ToolCall("FindAlarms", {}),
+    ]
+    return [env.unwrapped.dialect.render("", [call]) for call in cycle * 4]
 
 
 def _snapshots() -> None:

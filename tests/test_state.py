@@ -277,6 +277,21 @@ def test_frozen_data_is_plain_data_that_cannot_change() -> None:
         freeze({1: 2})
 
 
+def test_an_id_given_out_without_a_write_is_not_given_again() -> None:
+    state = State(World({}), NOW, HashedIds(seed=1))
+    given = []
+    for _ in range(3):
+        state.begin_call()
+        given.append(state.new_id("note", "a"))
+        state.commit_call()
+    state.begin_call()
+    refused = state.new_id("note", "a")
+    state.rollback_call()
+    state.begin_call()
+    assert state.new_id("note", "a") == refused
+    assert len({*given, refused}) == 4
+
+
 def test_an_id_counter_is_part_of_a_snapshot() -> None:
     state = State(World({}), NOW, HashedIds(seed=1))
     snapshot = state.snapshot()

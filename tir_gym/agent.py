@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from tir_gym.env import Action, Observation
+from tir_gym.env import Action
+from tir_gym.messages import Observation
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ import tir_gym
 from tir_gym.dialects import Malformed, ParsedMessage, get_dialect
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.frozen import freeze
-from tir_gym.messages import one_line, tool_messages
+from tir_gym.messages import Observation, one_line, tool_messages
 from tir_gym.prepared import PreparedTask, prepared_tasks
 from tir_gym.records import Message, Provenance, Task, ToolResult, Trace
 from tir_gym.rewards import Credit, RewardSpec, TurnEvent, get_reward
@@ -28,7 +28,6 @@ from tir_gym.sandbox import Sandbox
 from tir_gym.spaces import ActionSpace, ObservationSpace
 from tir_gym.user import hear
 
-Observation: TypeAlias = tuple[Message, ...]
 Action: TypeAlias = str | dict[str, Any]
 Split: TypeAlias = Literal["train", "test"]
 
@@ -186,7 +185,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         )
         info = {"tools": list(prepared.openai_tools), "task_id": prepared.task.id, "oracle": prepared.oracle}
         info |= self.user_turn_info(prepared.task, 0)
-        return tuple(dict(message) for message in prepared.task.messages), info
+        return Observation(map(dict, prepared.task.messages)), info
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one assistant message. See the class for what comes back.
@@ -228,11 +227,12 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         info: dict[str, Any] = {"match": match}
         if episode.conversation.stage != stage:
             info |= self.user_turn_info(episode.prepared.task, episode.conversation.stage)
+        terminated = truncated = False
         if episode.ending is not None:
             self._conclude(episode, outcome, info)
-        terminated = episode.terminated
-        truncated = episode.ending is not None and not terminated
-        return tuple([dict(m) for m in played.observation]), match.reward, terminated, truncated, info
+            terminated = episode.terminated
+            truncated = not terminated
+        return Observation(map(dict, played.observation)), match.reward, terminated, truncated, info
 
     def abort(self, kind: str, message: str) -> None:
         """End the running episode as an infrastructure failure, for a cause outside the environment."""
@@ -339,13 +339,13 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
     def _run_calls(self, episode: RunningEpisode, message: ParsedMessage, played: PlayedTurn, number: int) -> None:
         limit = episode.prepared.task.limits.max_calls_per_turn
         calls = [item for item in message.items if not isinstance(item, Malformed)]
+        if len(calls) < len(message.items):
+            played.malformed = tuple([item.reason for item in message.items if isinstance(item, Malformed)])
         results = episode.sandbox.run_turn(calls[:limit])
-        results += [
-            ToolResult(error=f"at most {limit} calls in one message; this one was not run", error_kind="refused")
-            for _ in calls[limit:]
-        ]
+        if len(calls) > limit:
+            text = f"at most {limit} calls in one message; this one was not run"
+            results += [ToolResult(error=text, error_kind="refused")] * (len(calls) - limit)
         played.calls, played.results = tuple(calls), tuple(results)
-        played.malformed = tuple([item.reason for item in message.items if isinstance(item, Malformed)])
         played.observation = tool_messages(message.items, results, number)
 
     def _talk(self, episode: RunningEpisode, message: ParsedMessage, played: PlayedTurn) -> None:
@@ -405,7 +405,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         episode.infra_error = {"kind": error.kind, "tool": error.tool, "message": str(error)}
         played = episode.turns[-1]
         played.calls = played.results = played.observation = ()
-        return (), 0.0, False, True, {"infra_error": dict(episode.infra_error), "ending": episode.ending}
+        return Observation(), 0.0, False, True, {"infra_error": dict(episode.infra_error), "ending": episode.ending}
 
     # Tasks and episodes.
 

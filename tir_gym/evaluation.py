@@ -15,10 +15,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tir_gym.agent import Agent
-from tir_gym.env import Action, Observation, ToolEnv
+from tir_gym.env import Action, ToolEnv
 from tir_gym.episode import PlayedEpisode, play_episode
 from tir_gym.errors import UsageError
-from tir_gym.messages import assistant_message
+from tir_gym.messages import Observation, assistant_message
 from tir_gym.metrics import Summary, summarise
 
 if TYPE_CHECKING:

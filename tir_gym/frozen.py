@@ -63,12 +63,10 @@ def freeze(value: Any) -> Any:
             raise TypeError(f"an integer of {value.bit_length()} bits has more digits than JSON readers take")
         return value
     if isinstance(value, dict):
-        flat = True
-        for key, item in value.items():
+        for key in value:
             if type(key) is not str:
                 raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
-            flat = flat and type(item) in _PASSED
-        return FrozenDict(value if flat else {key: freeze(item) for key, item in value.items()})
+        return FrozenDict([(key, item if type(item) in _PASSED else freeze(item)) for key, item in value.items()])
     if isinstance(value, (list, tuple)):
         return FrozenList([item if type(item) in _PASSED else freeze(item) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")

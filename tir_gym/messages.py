@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from tir_gym.dialects import Malformed, get_dialect
 from tir_gym.errors import InfrastructureError
 from tir_gym.records import Message, ToolCall, ToolResult
 
-_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
+class Observation(tuple[Message, ...]):
+    """The new messages, a tuple in every way; but copying it deeply costs little, and vector environments always do."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Observation:
+        return Observation([_copied(message, memo) for message in self])
+
+
+def _copied(message: Message, memo: dict[int, Any]) -> Message:
+    for value in message.values():
+        if type(value) is not str:
+            return copy.deepcopy(message, memo)
+    return dict(message)
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 def assistant_message(text: str, calls: Sequence[ToolCall]) -> Message:

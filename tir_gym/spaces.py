@@ -9,7 +9,7 @@ from typing import Any
 
 from gymnasium import Space
 
-from tir_gym.records import Message
+from tir_gym.messages import Observation
 
 _WORDS = ("what", "is", "the", "next", "step", "please", "tell", "me", "more", "done", "thanks", "42", "{}", "?")
 
@@ -49,7 +49,7 @@ class ActionSpace(Space[Any]):
         return "ActionSpace()"
 
 
-class ObservationSpace(Space[tuple[Message, ...]]):
+class ObservationSpace(Space[Observation]):
     """Tuples of new messages, each a dict with a `role`. `contains` looks at the first message only."""
 
     def __init__(self, seed: int | None = None) -> None:
@@ -59,10 +59,10 @@ class ObservationSpace(Space[tuple[Message, ...]]):
     def is_np_flattenable(self) -> bool:
         return False
 
-    def sample(self, mask: Any | None = None, probability: Any | None = None) -> tuple[Message, ...]:
+    def sample(self, mask: Any | None = None, probability: Any | None = None) -> Observation:
         count = int(self.np_random.integers(1, 9))
         words = " ".join(str(word) for word in self.np_random.choice(_WORDS, size=count))
-        return ({"role": "user", "content": words},)
+        return Observation(({"role": "user", "content": words},))
 
     def contains(self, x: Any) -> bool:
         return isinstance(x, tuple) and (not x or (isinstance(x[0], dict) and "role" in x[0]))

@@ -126,10 +126,12 @@ class State(Injected):
 
     def commit_call(self) -> None:
         """Keep what the call wrote, and remember which fields, so that a later call of the turn cannot lose them."""
-        for path, key, before in self._undo or ():
-            after = self._read(path, key)
-            self._turn_writes.setdefault((path, key), {}).update(_changed_fields(before, after))
-        self._issued.update(self._issued_now)
+        if self._undo:
+            for path, key, before in self._undo:
+                after = self._read(path, key)
+                self._turn_writes.setdefault((path, key), {}).update(_changed_fields(before, after))
+        if self._issued_now:
+            self._issued.update(self._issued_now)
         self._undo = None
 
     def rollback_call(self) -> None:

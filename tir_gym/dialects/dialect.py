@@ -12,6 +12,7 @@ from typing import Any
 from tir_gym.answers import is_refusal
 from tir_gym.records import ToolCall
 
+_decode = json.JSONDecoder().decode
 _FIELDS = frozenset({"content", "tool_calls", "refusal"})
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
@@ -86,7 +87,7 @@ def read_call(data: Any, id: str | None = None) -> ToolCall | Malformed:
         return Malformed("a call needs a `name`, a non-empty string", id)
     if isinstance(arguments, str):
         try:
-            arguments = read_json(arguments or "{}")
+            arguments = read_json(arguments) if arguments else {}
         except ValueError as error:
             return Malformed(f"the arguments of {name} are not valid JSON: {error}", id)
     if arguments is None:
@@ -103,7 +104,7 @@ def read_json(text: str) -> Any:
         ValueError: With the place of the fault; also for nesting or numbers too large to read.
     """
     try:
-        return json.loads(text)
+        return _decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
