@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -119,30 +120,28 @@ def _episodes() -> None:
 
 
 def _vector() -> None:
-    """Eight copies against one, the same steps."""
-    one = gym.make(ENV, task="test/1")
-    many = gym.make_vec(ENV, num_envs=VECTOR, vectorization_mode="sync", task="test/1")
-    actions = _actions(one)
-    batches = [(action,) * VECTOR for action in actions]
+    """Eight environments in a vector against eight stepped one by one, in turn, so that both meet the same machine."""
+    singles = [gym.make(ENV, task="test/1") for _ in range(VECTOR)]
+    actions = _actions(singles[0])
 
-    def alone(step: bool) -> None:
-        for _ in range(VECTOR):
-            one.reset()
-            if step:
-                for action in actions:
-                    one.step(action)
+    def alone() -> None:
+        for env in singles:
+            for action in actions:
+                env.step(action)
 
-    def together(step: bool) -> None:
-        many.reset()
-        if step:
-            for batch in batches:
-                many.step(batch)
-
-    alone(True), together(True)
-    singly = best_of(25, lambda: alone(True)) - best_of(25, lambda: alone(False))
-    jointly = best_of(25, lambda: together(True)) - best_of(25, lambda: together(False))
-    print(f"SyncVectorEnv x{VECTOR}: {singly / jointly:.2f} of the single environment's steps/s")
-    many.close()
+    for copy in (True, False):
+        many = gym.make_vec(ENV, VECTOR, "sync", vector_kwargs={"copy": copy}, task="test/1")
+        ratios = []
+        for _ in range(60):
+            for env in singles:
+                env.reset()
+            many.reset()
+            singly = best_of(1, alone)
+            ratios.append(singly / best_of(1, lambda many=many: [many.step((a,) * VECTOR) for a in actions]))
+        print(
+            f"SyncVectorEnv x{VECTOR}, copy={copy}: {statistics.median(ratios):.2f} of the single environment's steps/s"
+        )
+        many.close()
 
 
 def _actions(env: gym.Env[Any, Any]) -> list[dict[str, Any]]:

@@ -75,8 +75,9 @@ class ToolCall(Record):
     """The agent's own id for the call, echoed in the tool message; no part of the call's meaning."""
 
     def __init__(self, name: str, arguments: Mapping[str, Any] | None = None, id: str | None = None) -> None:
-        fields: dict[str, Any] = {"name": name, "arguments": {} if arguments is None else arguments, "id": id}
-        super().__init__(**fields)
+        # As `BaseModel.__init__` does it, less a detour: one is made for every call.
+        fields = {"name": name, "arguments": {} if arguments is None else arguments, "id": id}
+        self.__pydantic_validator__.validate_python(fields, self_instance=self)
 
 
 class ToolResult(Record):

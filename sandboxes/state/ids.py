@@ -8,6 +8,9 @@ from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
+
 class IdSource(Protocol):
     """Makes ids. `issued` is part of the state, so an id source itself holds none."""
 
@@ -29,7 +32,7 @@ class HashedIds:
         self._length = length
 
     def new(self, issued: MutableMapping[str, int], kind: str, content: Any) -> str:
-        text = f"{self._seed}/{kind}/{json.dumps(content, sort_keys=True)}"
+        text = f"{self._seed}/{kind}/{_encode(content)}"
         count = issued[text] = issued.get(text, 0) + 1
         digest = hashlib.blake2b(f"{text}/{count}".encode("utf-8", "surrogatepass")).hexdigest()
         return digest[: self._length]

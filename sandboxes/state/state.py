@@ -78,6 +78,8 @@ class State(Injected):
         """A fresh id for a record of that kind."""
         if self._undo is None:
             return self._ids.new(self._issued, kind, content)
+        if not self._issued:
+            return self._ids.new(self._issued_now, kind, content)
         return self._ids.new(ChainMap(self._issued_now, self._issued), kind, content)
 
     # What sandboxes use.
