@@ -66,7 +66,7 @@ def freeze(value: Any) -> Any:
         for key in value:
             if type(key) is not str:
                 raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
-        return FrozenDict([(key, item if type(item) in _PASSED else freeze(item)) for key, item in value.items()])
+        return FrozenDict({key: item if type(item) in _PASSED else freeze(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return FrozenList([item if type(item) in _PASSED else freeze(item) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")

@@ -62,21 +62,25 @@ class Credit:
             outcome: In [0, 1] when it ends with a final answer, else `None`.
         """
         self._match.add(event)
-        for term in self._priced:
-            term.add(event)
         parts: dict[str, float] = {}
-        if last or not self.spec.hindsight_only:
-            level = {"match": self.spec.match * self._match.value}
-            for term in self._priced:
-                level |= term.level(self._match)
-            for name, now in level.items():
-                growth = now - self._paid.get(name, 0.0)
-                if growth:
-                    parts[name] = growth
-            self._paid = level
+        pays = last or not self.spec.hindsight_only
+        if pays:
+            self._grow("match", self.spec.match * self._match.value, parts)
+        for term in self._priced:
+            if term.add(event) or last:
+                for name, level in term.level(self._match):
+                    if pays:
+                        self._grow(name, level, parts)
         if outcome:
             parts["outcome"] = self.spec.outcome * outcome
         return Match(parts, self._match)
+
+    def _grow(self, name: str, level: float, parts: dict[str, float]) -> None:
+        """Pay by how much a part has grown since it was last paid."""
+        growth = level - self._paid.get(name, 0.0)
+        if growth:
+            self._paid[name] = level
+            parts[name] = growth
 
     def hindsight(self, turns: int, outcome: float | None) -> tuple[float, ...]:
         """The paper's turn rewards `[turns]`, once the episode has ended.

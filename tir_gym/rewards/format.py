@@ -5,6 +5,8 @@ A price and never a reward: paying for well-formed calls would pay for making mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tir_gym.rewards.event import TurnEvent
 from tir_gym.rewards.match_term import MatchTerm
 from tir_gym.rewards.spec import RewardSpec
@@ -29,17 +31,18 @@ class FormatTerm:
         """Whether the spec gives the term any weight."""
         return bool(spec.malformed or spec.invalid)
 
-    def add(self, event: TurnEvent) -> None:
+    def add(self, event: TurnEvent) -> bool:
+        """Take in a turn; whether it can have changed the level."""
         self._malformed += event.malformed
-        if self._spec.invalid:
-            self._invalid += sum(result.error_kind in _INVALID for result in event.results)
+        if not self._spec.invalid:
+            return event.malformed > 0
+        self._invalid += sum(result.error_kind in _INVALID for result in event.results)
+        return True
 
-    def level(self, match: MatchTerm) -> dict[str, float]:
+    def level(self, match: MatchTerm) -> Iterator[tuple[str, float]]:
         """The term's parts so far."""
-        parts = {"malformed": -self._spec.malformed * self._malformed}
-        if self._spec.invalid:
-            parts["invalid"] = -self._spec.invalid * self._invalid
-        return parts
+        yield "malformed", -self._spec.malformed * self._malformed
+        yield "invalid", -self._spec.invalid * self._invalid
 
     def snapshot(self) -> tuple[int, int]:
         return self._malformed, self._invalid

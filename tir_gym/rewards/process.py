@@ -37,7 +37,8 @@ class ProcessTerm:
         """Whether the spec gives the term any weight."""
         return bool(spec.succeeded or spec.used)
 
-    def add(self, event: TurnEvent) -> None:
+    def add(self, event: TurnEvent) -> bool:
+        """Take in a turn; whether it can have changed the level."""
         if self._spec.used:
             said = {token(value) for call in event.calls for value in _telling(call.arguments)}
             for number, values in enumerate(self._values):
@@ -46,15 +47,14 @@ class ProcessTerm:
         for result in event.results:
             self._ok.append(result.ok)
             self._values.append(frozenset(map(token, _telling(result.content))) if self._spec.used else frozenset())
+        return True
 
-    def level(self, match: MatchTerm) -> dict[str, float]:
+    def level(self, match: MatchTerm) -> Iterator[tuple[str, float]]:
         """The term's parts so far."""
-        parts = {}
         if self._spec.succeeded:
-            parts["succeeded"] = self._spec.succeeded * sum(self._ok[call] for call, _, _ in match.pairs)
+            yield "succeeded", self._spec.succeeded * sum(self._ok[call] for call, _, _ in match.pairs)
         if self._spec.used:
-            parts["used"] = self._spec.used * sum(call in self._used for call, _, _ in match.pairs)
-        return parts
+            yield "used", self._spec.used * sum(call in self._used for call, _, _ in match.pairs)
 
     def snapshot(self) -> tuple[tuple[bool, ...], tuple[frozenset[Any], ...], frozenset[int]]:
         return tuple(self._ok), tuple(self._values), frozenset(self._used)
