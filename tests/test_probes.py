@@ -71,6 +71,17 @@ def test_no_probe_reaches_the_bound_on_any_long_task(env_id: str, split: str) ->
     assert max(sum(task.returns[name] for task in probed) / oracle for name in PROBES) < PROBE_BOUND
 
 
+@pytest.mark.parametrize("reward", ["outcome", "progress"])
+@pytest.mark.parametrize("env_id", SHIPPED)
+def test_nor_under_the_other_presets_that_are_not_the_paper_s(env_id: str, reward: str) -> None:
+    make = partial(make_env, env_id, split="test", reward=reward)
+    above = above_bound(probe_tasks(make, long_tasks(make, 25)))
+    # These two are told the gold's final answer. Where the answer is the whole task, as in the Calculator, `outcome`
+    # rightly pays whoever states it, for it says nothing about the path.
+    told = {"answer", "wrong-args"} if (env_id, reward) == (CALCULATOR, "outcome") else set()
+    assert above.keys() <= told
+
+
 def test_no_probe_reaches_the_bound_on_any_long_dialogue(shared: Path) -> None:
     if not (shared / "data" / "tooltalk").is_dir():
         pytest.skip(f"no ToolTalk dialogues at {shared / 'data' / 'tooltalk'}")

@@ -136,6 +136,18 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         """
         return [f"{self.split}/{number}" for number in range(first, first + (100 if n is None else n))]
 
+    def prepare(self, task: str | Task) -> PreparedTask:
+        """A task made ready to play, from those kept where its id is known; see `PreparedTask`.
+
+        Raises:
+            UsageError: No such task, or its gold trace cannot be replayed.
+        """
+        if isinstance(task, Task):
+            if self._episode is not None and self._episode.prepared.task is task:
+                return self._episode.prepared
+            return PreparedTask(task, self.make_sandbox(task))
+        return prepared_tasks.get((type(self), self.task_source(), task), lambda: self._made(task))
+
     def metrics(self, trace: Trace) -> dict[str, float]:
         """The family's own figures at the end of an episode; none by default.
 
@@ -172,7 +184,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if set(options) - {"task"}:
             raise UsageError(f"reset options {sorted(set(options) - {'task'})} are unknown; there is only 'task'")
         chosen = self._as_task(options["task"]) if options.get("task") is not None else self._fixed
-        prepared = self._prepare(chosen if chosen is not None else self.draw_task())
+        prepared = self.prepare(chosen if chosen is not None else self.draw_task())
         self._close_episode()
         limits = prepared.task.limits
         self._episode = RunningEpisode(
@@ -415,13 +427,6 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if task is not None and not isinstance(task, (str, Task)):
             raise UsageError(f"task={task!r}: give a task id, a Task, or a task as a dict")
         return task
-
-    def _prepare(self, task: str | Task) -> PreparedTask:
-        if isinstance(task, Task):
-            if self._episode is not None and self._episode.prepared.task is task:
-                return self._episode.prepared
-            return PreparedTask(task, self.make_sandbox(task))
-        return prepared_tasks.get((type(self), self.task_source(), task), lambda: self._made(task))
 
     def task_source(self) -> Any:
         """What the family's tasks depend on besides their ids, hashable; part of the key under which they are kept."""

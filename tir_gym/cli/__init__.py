@@ -1,4 +1,5 @@
-"""The command line: `tir-gym list | info | play | eval | replay | validate | export | import | runs | bench | demo`.
+"""The command line: `tir-gym list | info | play | eval | replay | rescore | validate | export | import | runs |
+bench | demo`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tir_gym.cli import bench, demo, evaluate, exits, export, info, list_envs, play, replay, runs, validate
+from tir_gym.cli import bench, demo, evaluate, exits, export, info, list_envs, play, replay, rescore, runs, validate
 from tir_gym.cli.printing import error_line, say
 from tir_gym.errors import InfrastructureError, TirGymError
 
@@ -32,6 +33,7 @@ app.command("play")(play.command)
 app.command("eval")(evaluate.command)
 app.command("replay")(replay.command)
 app.command("validate")(validate.command)
+app.command("rescore")(rescore.command)
 app.command("runs")(runs.command)
 app.command("export")(export.export_command)
 app.command("import")(export.import_command)

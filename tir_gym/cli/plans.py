@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
+from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from tir_gym.cli.printing import note, progress
@@ -43,7 +45,9 @@ class Plan:
         return len(self.tasks) * self.k
 
     def config(self) -> dict[str, Any]:
-        """What the store keeps of it; a resume must agree with all but agent options and concurrency."""
+        """What the store keeps of it; `store.DEFINING` says on what a resume must agree."""
+        from tir_gym.rewards import get_reward
+
         return {
             "env_id": self.env_id,
             "env_kwargs": self.options,
@@ -55,6 +59,8 @@ class Plan:
             "k": self.k,
             "seed": self.seed,
             "concurrency": self.concurrency,
+            "reward": get_reward(self.options.get("reward", "default")).model_dump(),
+            "versions": {name: version(name) for name in ("tir-gym", "gymnasium")} | {"python": python_version()},
         }
 
     def make_env(self) -> ToolEnv:
