@@ -7,7 +7,6 @@ import json
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
-
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 
