@@ -25,6 +25,9 @@ from tir_gym.records import AnswerCheck
         ("date", "2025-03-01", ["on 2025-03-01"], ["2025-03-02", "2025-03-01 or 2025-03-02", "March 1"]),
         ("set", ["Ann Lee", "Bo"], ["Bo, Ann Lee", "ann lee and bo", "Bo; Ann Lee;"], ["Bo", "Bo, Ann Lee, Cy"]),
         ("set", ["rice and beans"], ["Rice and beans"], ["rice"]),
+        ("text", "A", ["A", "a."], ["", "...", "the", "B"]),
+        ("text", "+", ["+", " + "], ["", "-"]),
+        ("set", ["A", "B"], ["A, B", "b and a"], ["B", "A"]),
     ],
 )
 def test_each_type(type: Any, value: Any, right: list[str], wrong: list[str]) -> None:
@@ -38,8 +41,15 @@ def test_each_type(type: Any, value: Any, right: list[str], wrong: list[str]) ->
 def test_the_last_answer_counts_and_a_flood_does_not() -> None:
     assert extract_answer("<answer>1</answer> no, <ANSWER> 2 </ANSWER>") == "2"
     assert extract_answer("just 3") == "just 3"
+    assert extract_answer("inside <answer> tags: <answer>4</answer> </answer>") == "4"
     assert not states("<answer>5" + " " * 3000 + "</answer>x", AnswerCheck(type="text", value="6"))
     assert not states("five " * 1000, AnswerCheck(type="text", value="five"))
+
+
+def test_an_open_tag_repeated_costs_one_pass() -> None:
+    # A search from each tag to the end would compare 10**12 characters here.
+    flood = "<answer>" * 400_000
+    assert extract_answer(flood) == flood
 
 
 def test_token_f1() -> None:

@@ -27,7 +27,7 @@ from tir_gym.records import AnswerCheck
 
 REFUSAL_MARK = "CANNOT:"
 
-_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)", re.ASCII)
 _TIME = re.compile(r"\b(\d{1,2}):(\d{2})(?::\d{2})?\s*([ap])?\.?m?\b|\b(\d{1,2})\s*([ap])\.?m\b", re.I | re.ASCII)
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
@@ -38,8 +38,15 @@ _LONGEST_ANSWER = 2000
 
 def extract_answer(text: str) -> str:
     """The part of a final message that states the answer."""
-    found = _ANSWER.findall(text)
-    return str(found[-1] if found else text).strip()
+    answer, start = text, None
+    for tag in _ANSWER_TAG.finditer(
+        text
+    ):  # one pass: agents that repeat an open tag for ever must not cost a search each
+        if not tag[1]:
+            start = tag.end()
+        elif start is not None:
+            answer, start = text[start : tag.start()], None
+    return answer.strip()
 
 
 def is_refusal(text: str) -> bool:
@@ -64,11 +71,14 @@ def _as_text(value: Any) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in text.casefold().translate(_WORD_GLUE).split() if word not in ("a", "an", "the")]
+    """The words, without articles; but an article that stands alone (the grade A) is the word that is meant."""
+    words = text.casefold().translate(_WORD_GLUE).split()
+    return [word for word in words if word not in ("a", "an", "the")] or words
 
 
 def _is_text(answer: str, expected: Any) -> bool:
-    return _words(answer) == _words(str(expected))
+    wanted = _words(str(expected))
+    return _words(answer) == wanted if wanted else answer == str(expected).strip()
 
 
 def _is_number(answer: str, expected: Any) -> bool:
