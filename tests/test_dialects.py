@@ -96,6 +96,35 @@ def test_calls_inside_thoughts_are_thoughts(thought: str) -> None:
     assert parsed.items == ()
 
 
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_thought_that_the_template_opened_is_a_thought(name: str) -> None:
+    call = get_dialect(name).render("", [ToolCall("f", {})])
+    text = call if isinstance(call, str) else "CANNOT: no"
+    parsed = get_dialect(name).parse('Maybe <tool_call>{"name": "g"}</tool_call>? No.</think>' + text)
+    assert [item.name for item in parsed.items if isinstance(item, ToolCall)] == ([] if name == "openai" else ["f"])
+    assert parsed.refusal is (name == "openai")
+
+
+def test_thoughts_beside_calls_are_no_words() -> None:
+    message = {"content": "<think>hm</think>Looking.", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    assert get_dialect("openai").parse(message).text == "Looking."
+
+
+@pytest.mark.parametrize("depth", [10, 79, 90, 300, 100_000])
+def test_how_deep_arguments_may_be_does_not_depend_on_the_caller(depth: int) -> None:
+    arguments = '{"a":' * depth + "1" + "}" * depth
+    message = {"tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}
+    assert reasons("openai", message) == (
+        [] if depth < 80 else ["the arguments of f are not valid JSON: nested too deeply"]
+    )
+
+
+def test_a_fence_is_read_in_one_pass() -> None:
+    # Trying each of the line breaks as the end of the fence's first line would take 10**11 steps here.
+    text = "```" + "\n" * 400_000 + "x"
+    assert get_dialect("json").parse(text).text == text
+
+
 def test_json_dialect_reads_one_call_a_list_or_a_fence() -> None:
     dialect = get_dialect("json")
     assert dialect.parse('{"name": "f", "arguments": {"x": 1}}').items == (ToolCall("f", {"x": 1}),)

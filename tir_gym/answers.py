@@ -39,9 +39,7 @@ _LONGEST_ANSWER = 2000
 def extract_answer(text: str) -> str:
     """The part of a final message that states the answer."""
     answer, start = text, None
-    for tag in _ANSWER_TAG.finditer(
-        text
-    ):  # one pass: agents that repeat an open tag for ever must not cost a search each
+    for tag in _ANSWER_TAG.finditer(text):  # one pass, however often an agent opens the tag
         if not tag[1]:
             start = tag.end()
         elif start is not None:

@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
+
+DEEPEST = 80
+"""Lists and objects inside each other. A fixed number, because Python's own limit depends on who calls, and what is
+within it can be written as part of a trace and read again."""
 
 
 class FrozenDict(dict[str, Any]):
@@ -49,7 +54,7 @@ class FrozenList(list[Any]):
         return FrozenList, (list(self),)
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: Any, _depth: int = 0) -> Any:
     """`value` with every dict and list in it frozen; scalars and what is frozen already are kept as they are.
 
     Raises:
@@ -62,14 +67,34 @@ def freeze(value: Any) -> Any:
         if value.bit_length() > _LONGEST_INTEGER:
             raise TypeError(f"an integer of {value.bit_length()} bits has more digits than JSON readers take")
         return value
+    if _depth == DEEPEST:
+        raise TypeError(f"plain JSON data, nested more than {DEEPEST} deep, which JSON readers refuse")
     if isinstance(value, dict):
         for key in value:
             if type(key) is not str:
                 raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
-        return FrozenDict({key: item if type(item) in _PASSED else freeze(item) for key, item in value.items()})
+        return FrozenDict(
+            {key: item if type(item) in _PASSED else freeze(item, _depth + 1) for key, item in value.items()}
+        )
     if isinstance(value, (list, tuple)):
-        return FrozenList([item if type(item) in _PASSED else freeze(item) for item in value])
+        return FrozenList([item if type(item) in _PASSED else freeze(item, _depth + 1) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")
+
+
+def is_deep(value: Any) -> bool:
+    """Whether JSON data is nested more than `DEEPEST` deep."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return True
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, (list, tuple)) else ()
 
 
 _PASSED = frozenset({str, float, bool, type(None), FrozenDict, FrozenList})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tir_gym.answers import is_refusal
+from tir_gym.frozen import DEEPEST, is_deep
 from tir_gym.records import ToolCall
 
 _decode = json.JSONDecoder().decode
@@ -66,16 +67,17 @@ class Dialect(ABC):
 
     def _parse_message(self, message: Mapping[str, Any]) -> ParsedMessage:
         content = _text_of(message.get("content"))
+        words = without_thoughts(content)
         refusal = message.get("refusal")
         entries = message.get("tool_calls") or ()
         if not isinstance(entries, (list, tuple)):
-            return ParsedMessage(content, (Malformed("`tool_calls` must be a list"),))
+            return ParsedMessage(words, (Malformed("`tool_calls` must be a list"),))
         if not entries and not refusal:
             return self.parse_text(content)
         items = tuple([_read_entry(entry) for entry in entries])
         if isinstance(refusal, str) and refusal:
-            return ParsedMessage(content or refusal, items, refusal=True)
-        return ParsedMessage(content, items, is_refusal(content))
+            return ParsedMessage(words or refusal, items, refusal=True)
+        return ParsedMessage(words, items, is_refusal(words))
 
 
 def read_call(data: Any, id: str | None = None) -> ToolCall | Malformed:
@@ -104,18 +106,24 @@ def read_json(text: str) -> Any:
         ValueError: With the place of the fault; also for nesting or numbers too large to read.
     """
     try:
-        return _decode(text)
+        data = _decode(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError:
         raise ValueError("a number has too many digits") from None
+    if text.count("[") + text.count("{") > DEEPEST and is_deep(data):
+        raise ValueError("nested too deeply")
+    return data
 
 
 def without_thoughts(text: str) -> str:
-    """The text without `<think>` blocks; an unclosed one reaches to the end."""
-    return _THOUGHT.sub("", text) if "<think>" in text else text
+    """The text without `<think>` blocks. An unclosed one reaches to the end; one that is only closed begins the text,
+    because some chat templates open it for the model."""
+    if "<think>" in text:
+        text = _THOUGHT.sub("", text)
+    return text.rpartition("</think>")[2] if "</think>" in text else text
 
 
 def _text_of(content: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from tir_gym.answers import is_refusal
 from tir_gym.dialects.dialect import Dialect, Malformed, ParsedMessage, read_call, read_json, without_thoughts
 from tir_gym.records import ToolCall
 
-_FENCE = re.compile(r"\A```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL | re.IGNORECASE)
+_FENCE = "```"
 
 
 class JsonDialect(Dialect):
@@ -19,8 +18,7 @@ class JsonDialect(Dialect):
 
     def parse_text(self, text: str) -> ParsedMessage:
         words = without_thoughts(text).strip()
-        fenced = _FENCE.match(words)
-        body = fenced[1].strip() if fenced else words
+        body = _unfenced(words)
         if not body.startswith(("{", "[")):
             return ParsedMessage(words, (), is_refusal(words))
         try:
@@ -46,3 +44,12 @@ class JsonDialect(Dialect):
             'To call one, answer with nothing but {"name": "function name", "arguments": {"argument": "value"}}; '
             "to call several, answer with a JSON list of such objects. Any other answer is for the user."
         )
+
+
+def _unfenced(text: str) -> str:
+    """What stands inside a code fence that is the whole text; else the text."""
+    if text.startswith(_FENCE) and text.endswith(_FENCE):
+        language, newline, body = text.removeprefix(_FENCE).removesuffix(_FENCE).partition("\n")
+        if newline and language.strip().casefold() in ("", "json"):
+            return body.strip()
+    return text
