@@ -76,9 +76,9 @@ def test_no_probe_reaches_the_bound_on_any_long_task(env_id: str, split: str) ->
 def test_nor_under_the_other_presets_that_are_not_the_paper_s(env_id: str, reward: str) -> None:
     make = partial(make_env, env_id, split="test", reward=reward)
     above = above_bound(probe_tasks(make, long_tasks(make, 25)))
-    # These two are told the gold's final answer. Where the answer is the whole task, as in the Calculator, `outcome`
-    # rightly pays whoever states it, for it says nothing about the path.
-    told = {"answer", "wrong-args"} if (env_id, reward) == (CALCULATOR, "outcome") else set()
+    # These two are told the gold's final answer. Where the answer is the whole task, `outcome` rightly pays whoever
+    # states it, for it says nothing about the path.
+    told = {"answer", "wrong-args"} if reward == "outcome" else set()
     assert above.keys() <= told
 
 
