@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
-from notebook import GOLDS, MOVE, TOOLS, WORLD, make_task
+from notebook import GOLDS, MOVE, TOOLS, WORLD, NotebookEnv, make_task
 from pydantic import ValidationError
 
-from tir_gym import GoldCall, GoldTrace, ToolResult
+from tir_gym import GoldCall, GoldTrace, Toolkit, ToolResult, tool
 from tir_gym.checks import same_changes
 from tir_gym.errors import UsageError
 from tir_gym.gold import faults, refs, replay, resolve
-from tir_gym.records import AnswerCheck, Ref, StateCheck, UnchangedCheck
-from tir_gym.sandboxes.state import StateSandbox
+from tir_gym.records import AnswerCheck, Ref, StateCheck, Task, UnchangedCheck
+from tir_gym.sandboxes.state import State, StateSandbox, World
 
 
 @pytest.fixture
 def sandbox() -> StateSandbox:
-    from datetime import datetime
-
     return StateSandbox(TOOLS, WORLD, datetime(2025, 1, 6, 9))
 
 
@@ -143,3 +142,38 @@ def test_states_are_compared_by_content_ids_of_new_records_aside() -> None:
     near = {"t/x": {"k": row({}, {"text": "Buy milk"})}}, {"t/x": {"k": row({}, {"text": "buy milk!"})}}
     assert not same_changes(*near)
     assert same_changes(*near, {"t.text": "text:0.8"})
+
+
+def test_a_new_record_under_a_key_that_was_asked_for_must_have_it() -> None:
+    bob, ann = ({"accounts": {name: row(None, {"username": name, "city": "Bath"})}} for name in ("bob", "ann"))
+    assert same_changes(bob, ann)
+    assert not same_changes(bob, ann, named={"ann"})
+    assert not same_changes(ann, bob, named={"ann"})
+    assert same_changes(ann, ann, named={"ann"})
+
+
+def test_what_gold_calls_spell_out_is_named_and_what_they_refer_to_is_not(sandbox: StateSandbox) -> None:
+    assert replay(GOLDS["move"], sandbox).named == {"ann", "bob"}
+
+
+def test_an_account_of_another_name_is_another_end_state() -> None:
+    @tool(effect="write")
+    def open_account(state: State, username: str) -> str:
+        """Open an account.
+
+        Args:
+            username: Its name.
+        """
+        state.table("accounts").put(username, {"username": username})
+        return "opened"
+
+    class Bank(NotebookEnv):
+        def make_sandbox(self, task: Task) -> StateSandbox:
+            return StateSandbox(Toolkit([open_account]), World({}), datetime.fromisoformat(task.now))
+
+    gold = GoldTrace(calls=(GoldCall(name="open_account", arguments={"username": "ann"}),), checks=(StateCheck(),))
+    for username, right in (("ann", True), ("bob", False)):
+        env = Bank(task=make_task("move", gold=gold))
+        env.reset()
+        env.step({"tool_calls": [{"function": {"name": "open_account", "arguments": {"username": username}}}]})
+        assert env.step("Done.")[4]["success"] is right

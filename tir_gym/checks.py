@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -44,16 +44,17 @@ def check_name(check: Check) -> str:
     return f"asked:{check.slot}" if isinstance(check, AskedCheck) else check.kind
 
 
-def holds(check: Check, ending: Ending, gold_changes: Mapping[str, Any]) -> bool:
+def holds(check: Check, ending: Ending, gold_changes: Mapping[str, Any], named: Collection[str] = frozenset()) -> bool:
     """Whether the check holds.
 
     Args:
         check: As declared by the task.
         ending: The end of the episode.
         gold_changes: Diff that replaying the gold calls makes.
+        named: See `same_changes`.
     """
     if isinstance(check, StateCheck):
-        return same_changes(ending.changes, gold_changes, check.comparators)
+        return same_changes(ending.changes, gold_changes, check.comparators, named)
     if isinstance(check, UnchangedCheck):
         return not ending.changes
     if isinstance(check, AskedCheck):
@@ -68,32 +69,42 @@ def holds(check: Check, ending: Ending, gold_changes: Mapping[str, Any]) -> bool
 
 
 def same_changes(
-    ours: Mapping[str, Any], gold: Mapping[str, Any], comparators: Mapping[str, str] | None = None
+    ours: Mapping[str, Any],
+    gold: Mapping[str, Any],
+    comparators: Mapping[str, str] | None = None,
+    named: Collection[str] = frozenset(),
 ) -> bool:
     """Whether two diffs from the same start lead to the same state, whatever ids new records were given.
 
-    Changed and deleted records are compared by key. New records are matched one to one by content: their keys, and
-    fields that repeat the key, do not count.
+    Changed and deleted records are compared by key, and so are new ones whose key was `named`. Other new records are
+    matched one to one by content: their keys, and fields that repeat the key, do not count.
 
     Args:
         ours: table -> key -> `{"before": ..., "after": ...}`.
         gold: Likewise.
         comparators: Comparator names by `table.field`, the table being the first step of its path.
+        named: Keys that were chosen and not generated, such as the user name of a new account.
     """
     return ours.keys() == gold.keys() and all(
-        _same_rows(ours[table], gold[table], table.split("/", 1)[0], comparators or {}) for table in ours
+        _same_rows(ours[table], gold[table], table.split("/", 1)[0], comparators or {}, named) for table in ours
     )
 
 
-def _same_rows(ours: Mapping[str, Any], gold: Mapping[str, Any], table: str, rules: Mapping[str, str]) -> bool:
-    kept_ours = {key: row["after"] for key, row in ours.items() if row["before"] is not None}
-    kept_gold = {key: row["after"] for key, row in gold.items() if row["before"] is not None}
+def _same_rows(
+    ours: Mapping[str, Any],
+    gold: Mapping[str, Any],
+    table: str,
+    rules: Mapping[str, str],
+    named: Collection[str],
+) -> bool:
+    kept_ours = {key: row["after"] for key, row in ours.items() if row["before"] is not None or key in named}
+    kept_gold = {key: row["after"] for key, row in gold.items() if row["before"] is not None or key in named}
     if kept_ours.keys() != kept_gold.keys():
         return False
     if not all(_same_record(kept_ours[key], kept_gold[key], table, rules) for key in kept_ours):
         return False
-    new_ours = [_without_key(key, row["after"]) for key, row in ours.items() if row["before"] is None]
-    new_gold = [_without_key(key, row["after"]) for key, row in gold.items() if row["before"] is None]
+    new_ours = [_without_key(key, row["after"]) for key, row in ours.items() if key not in kept_ours]
+    new_gold = [_without_key(key, row["after"]) for key, row in gold.items() if key not in kept_gold]
     if len(new_ours) != len(new_gold):
         return False
     if len(new_ours) <= 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tir_gym.checks import same_changes
@@ -44,6 +45,11 @@ class ReplayedGold:
     """Snapshot of the sandbox after the calls of all earlier stages, by stage."""
     end: Any
     """Snapshot of the sandbox after all calls."""
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """All text that the gold calls spell out themselves: a record under such a key has it on purpose."""
+        return frozenset(text for call in self.trace.calls for text in _spelled_out(call.arguments))
 
     def levels(self) -> list[list[int]]:
         """Calls that can go out together, in order: each level depends on earlier ones only, and is of one stage."""
@@ -209,7 +215,7 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
         except UsageError:
             continue  # a later call fails without it, and leaves a reference dangling
         broken = any(without.results[j].ok == trace.calls[j].refused for j in range(len(trace.calls)) if j != i)
-        if not broken and same_changes(without.changes, gold.changes):
+        if not broken and same_changes(without.changes, gold.changes, named=gold.named):
             found.append(f"gold call {i} ({gold.calls[i].name}) is not needed: without it all is as with it")
     return found
 
@@ -230,9 +236,20 @@ def _faulty_ways(trace: GoldTrace, gold: ReplayedGold, sandbox: Sandbox, start: 
             fails = [j for j, result in enumerate(other.results) if result.ok == calls[j].refused]
             if fails:
                 found.append(f"gold call {i}: with {way.name} in its place, call {fails[0]} fails")
-            elif not same_changes(other.changes, gold.changes):
+            elif not same_changes(other.changes, gold.changes, named=gold.named):
                 found.append(f"gold call {i}: with {way.name} in its place, the end state is another")
     return found
+
+
+def _spelled_out(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and set(value) != {"$ref"}:
+        for item in value.values():
+            yield from _spelled_out(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _spelled_out(item)
 
 
 def _covered(value: Any, facts: list[Any]) -> bool:

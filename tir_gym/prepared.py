@@ -65,7 +65,10 @@ class PreparedTask:
         for side in self.sides:
             checks = side.gold.trace.checks or self.task.gold.checks
             names = _unique([check_name(check) for check in checks])
-            found = {name: holds(check, ending, side.gold.changes) for name, check in zip(names, checks, strict=True)}
+            found = {
+                name: holds(check, ending, side.gold.changes, side.gold.named)
+                for name, check in zip(names, checks, strict=True)
+            }
             if not best or sum(found.values()) / len(found) > sum(best.values()) / len(best):
                 best = found
         return best
