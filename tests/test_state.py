@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -221,6 +221,57 @@ def test_a_refusal_leaves_nothing_behind(sandbox: StateSandbox) -> None:
     assert sandbox.call(ToolCall("half_done")).error == "changed my mind"
     assert sandbox.digest() == before
     assert sandbox.diff() == {}
+
+
+def test_a_refusal_turns_the_clock_back() -> None:
+    @tool(effect="write")
+    def wait(world: State) -> str:
+        """Let a day pass, then refuse."""
+        world.now += timedelta(days=1)
+        raise ToolError("changed my mind")
+
+    sandbox = StateSandbox(Toolkit([wait]), World(BASE), NOW)
+    before = sandbox.digest()
+    assert not sandbox.call(ToolCall("wait")).ok
+    assert sandbox.state.now == NOW
+    assert sandbox.digest() == before
+
+
+def test_true_written_over_one_is_a_change() -> None:
+    @tool(effect="write")
+    def switch(world: State, on: bool) -> str:
+        """Switch the lamp.
+
+        Args:
+            on: Whether it shall shine.
+        """
+        lamp = world.table("lamps").get("desk")
+        world.table("lamps").put("desk", {**(lamp or {}), "on": on})
+        return "ok"
+
+    sandbox = StateSandbox(Toolkit([switch]), World({"lamps": {"desk": {"on": 1}}}), NOW)
+    before = sandbox.digest()
+    results = sandbox.run_turn([ToolCall("switch", {"on": True}), ToolCall("switch", {"on": False})])
+    assert [result.error_kind for result in results] == [None, "conflict"]
+    assert sandbox.diff() == {"lamps": {"desk": {"before": {"on": 1}, "after": {"on": True}}}}
+    assert sandbox.diff()["lamps"]["desk"]["after"]["on"] is True
+    assert sandbox.digest() != before
+
+
+class Notebook(State):
+    def titles(self) -> list[str]:
+        return [key for key, _ in self.table("notes", "ann").rows()]
+
+
+@tool
+def titles(notebook: Notebook) -> list[str]:
+    """List titles."""
+    return notebook.titles()
+
+
+def test_a_fork_keeps_the_type_of_its_state() -> None:
+    sandbox = StateSandbox(Toolkit([titles]), World(BASE), NOW, state_type=Notebook)
+    assert sandbox.fork().fork().call(ToolCall("titles")).content == ["1", "2"]
 
 
 def test_unknown_tool_and_bad_arguments_are_the_agents_mistakes(sandbox: StateSandbox) -> None:

@@ -7,6 +7,7 @@ changed, never the size of the world. Records are values: read one, make a chang
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import ChainMap
@@ -15,6 +16,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from tir_gym.compare import json_equal
 from tir_gym.errors import Conflict
 from tir_gym.frozen import FrozenDict, freeze
 from tir_gym.sandboxes.state.ids import HashedIds, IdSource
@@ -54,6 +56,8 @@ class World:
 class State(Injected):
     """The world as one episode sees it. Tools get it as their hidden argument.
 
+    A subclass may add methods for its tools, but no data of its own: that would be in no snapshot.
+
     Args:
         world: Where the episode starts.
         now: The simulated clock.
@@ -67,6 +71,7 @@ class State(Injected):
         self._changes: Changes = {}
         self._issued: dict[str, int] = {}
         self._undo: list[tuple[Path, str, Any]] | None = None
+        self._now_before = now
         self._issued_now: dict[str, int] = {}  # by the running call; kept only if it is
         self._turn_writes: dict[tuple[Path, str], dict[str, Any]] = {}
 
@@ -94,7 +99,8 @@ class State(Injected):
         self._turn_writes = {}
 
     def fork(self) -> State:
-        twin = State(self.world, self.now, self._ids)
+        twin = copy.copy(self)
+        twin._undo, twin._issued_now = None, {}
         twin.restore(self.snapshot())
         return twin
 
@@ -124,6 +130,7 @@ class State(Injected):
 
     def begin_call(self) -> None:
         self._undo = []
+        self._now_before = self.now
         self._issued_now = {}
 
     def commit_call(self) -> None:
@@ -139,6 +146,7 @@ class State(Injected):
     def rollback_call(self) -> None:
         for path, key, before in reversed(self._undo or []):
             self._changes.setdefault(path, {})[key] = before
+        self.now = self._now_before
         self._undo = None
 
     def _changed_rows(self) -> Iterator[tuple[Path, list[tuple[str, Any, Any]]]]:
@@ -147,7 +155,7 @@ class State(Injected):
             rows = [
                 (key, base.get(key), after)
                 for key, after in sorted(self._changes[path].items())
-                if base.get(key) != after
+                if _differ(base.get(key), after)
             ]
             if rows:
                 yield path, rows
@@ -161,7 +169,7 @@ class State(Injected):
         earlier = self._turn_writes.get((path, key))
         if earlier:
             for field, value in _changed_fields(before, after).items():
-                if _WHOLE in (field, *earlier) or (field in earlier and earlier[field] != value):
+                if _WHOLE in (field, *earlier) or (field in earlier and _differ(earlier[field], value)):
                     raise Conflict(
                         f"another call of this turn has just changed {'/'.join((*path, key))}; "
                         "send this call in a turn of its own"
@@ -230,8 +238,13 @@ def _changed_fields(before: Any, after: Any) -> dict[str, Any]:
     return {
         field: after.get(field)
         for field in {**before, **after}
-        if before.get(field) != after.get(field) or (field in before) != (field in after)
+        if _differ(before.get(field), after.get(field)) or (field in before) != (field in after)
     }
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two values differ as JSON; Python's `==` alone would call `True` equal to 1."""
+    return bool(a != b) or not json_equal(a, b)
 
 
 def _hash_tree(path: Path, node: Any) -> Iterator[int]:
