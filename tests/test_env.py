@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import tir_gym
 from tir_gym.dialects import get_dialect
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
-from tir_gym.records import TaskLimits
+from tir_gym.records import AnswerCheck, StateCheck, TaskLimits
 from tir_gym.registration import cards
 
 IDS = [card.id for card in cards().values() if not card.needs]
@@ -322,6 +323,39 @@ def test_what_is_handed_out_can_be_changed_without_harm() -> None:
     assert "milk" in env.trace().turns[0].observation[0]["content"]
 
 
+def test_messages_made_of_parts_are_handed_out_as_copies() -> None:
+    parts = make_task("move", messages=({"role": "user", "content": [{"type": "text", "text": "Please move."}]},))
+    env = NotebookEnv(task=parts, render_mode="ansi")
+    for _ in range(2):
+        observation, _ = env.reset()
+        assert observation[0]["content"] == [{"type": "text", "text": "Please move."}]
+        observation[0]["content"].append("changed")
+        env.conversation()[0]["content"].append("changed")
+        assert "changed" not in (env.render() or "")
+
+
+def test_a_comparator_that_is_not_there_is_told_at_reset() -> None:
+    move = make_task("move")
+    loose = move.gold.model_copy(update={"checks": (StateCheck(comparators={"notes.text": "fuzzy"}),)})
+    with pytest.raises(UsageError, match="task move, a StateCheck: no comparator 'fuzzy'"):
+        NotebookEnv(task=make_task("move", gold=loose)).reset()
+    tools = tuple(spec.model_copy(update={"comparators": {"unused": "fuzzy"}}) for spec in move.tools)
+    with pytest.raises(UsageError, match="task move, tool add_note: no comparator 'fuzzy'"):
+        NotebookEnv(task=make_task("move", tools=tools)).reset()
+
+
+def test_an_alternatives_own_answer_is_as_good_for_f1() -> None:
+    gold = make_task("count").gold
+    other = gold.model_copy(update={"checks": (AnswerCheck(value="milk and bread"),)})
+    env = NotebookEnv(task=make_task("count", gold=gold.model_copy(update={"alternatives": (other,)})), reward="paper")
+    env.reset()
+    _, reward, _, _, info = env.step("<answer>bread and milk</answer>")
+    assert reward == 1.0
+    env.reset()
+    _, reward, _, _, info = env.step("<answer>milk and bread</answer>")
+    assert (reward, info["success"]) == (1.0, True)
+
+
 def test_the_conversation_is_one_that_openai_takes() -> None:
     env = NotebookEnv(task="move")
     env.reset()
@@ -435,6 +469,36 @@ def test_a_restored_episode_continues_to_the_same_bytes(id: str) -> None:
             traces.append(branch.trace().model_copy(update={"provenance": env.trace().provenance}).canonical())
         assert traces[0] == traces[1] == traces[2]
         assert env.trace().success
+
+
+def test_a_snapshot_goes_back_only_where_its_scores_mean_the_same() -> None:
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(act(("list_notes", {"owner": "bob"})))
+    snapshot = env.snapshot()
+    with pytest.raises(UsageError, match="a NotebookEnv with reward 'default', this is a NotebookEnv with reward 'pap"):
+        NotebookEnv(task="move", reward="paper").restore(snapshot)
+    with pytest.raises(UsageError, match="this is a CalculatorEnv"):
+        gym.make("tir_gym/Calculator-v0").unwrapped.restore(snapshot)  # type: ignore[attr-defined]
+    other = NotebookEnv(task="ask", dialect="json")
+    other.restore(snapshot)
+    assert other.trace().turns == env.trace().turns
+
+
+def test_time_between_a_snapshot_and_its_return_is_not_the_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = TaskLimits(max_seconds=60)
+    env = NotebookEnv(task=make_task("move", limits=limits), reward={"seconds": 1.0})
+    env.reset()
+    snapshot = env.snapshot()
+    look = act(("list_notes", {"owner": "ann"}))
+    start = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: start + 1000.0)
+    env.restore(snapshot)
+    _, _, _, truncated, info = env.step(look)
+    assert not truncated
+    assert info["match"].parts["seconds"] > -60.0
+    monkeypatch.setattr(time, "monotonic", lambda: start + 1100.0)
+    assert env.step(look)[3]
 
 
 def test_branches_do_not_see_each_other() -> None:

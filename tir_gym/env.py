@@ -197,7 +197,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         )
         info = {"tools": list(prepared.openai_tools), "task_id": prepared.task.id, "oracle": prepared.oracle}
         info |= self.user_turn_info(prepared.task, 0)
-        return Observation(map(dict, prepared.task.messages)), info
+        return copy.deepcopy(Observation(prepared.task.messages)), info
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one assistant message. See the class for what comes back.
@@ -272,13 +272,25 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
     def snapshot(self) -> Snapshot:
         """A picture of the episode; costs what the episode changed, not the size of its world.
 
-        The generator that draws later tasks is no part of it.
+        The generator that draws later tasks is no part of it, and time does not pass in it.
         """
         episode = self._running()
-        return Snapshot(episode.copy(), episode.sandbox.snapshot(), episode.credit.snapshot())
+        return Snapshot(
+            episode.copy(), episode.sandbox.snapshot(), episode.credit.snapshot(), type(self), time.monotonic()
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to a snapshot taken of this environment, of a fork, or of another one of the same id."""
+        """Go back to a snapshot taken of this environment, of a fork, or of another one of the same id and reward.
+
+        Raises:
+            UsageError: It was taken of another kind of environment, or under another reward.
+        """
+        if snapshot.env_type is not type(self) or snapshot.episode.credit.spec != self.reward:
+            theirs, ours = (
+                f"a {kind.__name__} with reward {spec.name!r}"
+                for kind, spec in ((snapshot.env_type, snapshot.episode.credit.spec), (type(self), self.reward))
+            )
+            raise UsageError(f"the snapshot is of {theirs}, this is {ours}; restore it where both are the same")
         current = self._episode
         if current is not None and current.prepared is snapshot.episode.prepared:
             sandbox = current.sandbox
@@ -287,6 +299,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             sandbox = snapshot.episode.prepared.fresh_sandbox()
         sandbox.restore(snapshot.sandbox)
         episode = snapshot.episode.copy()
+        episode.pass_over(time.monotonic() - snapshot.taken)
         episode.sandbox = sandbox
         episode.credit = self._credit(episode.prepared)
         episode.credit.restore(snapshot.credit)
@@ -393,8 +406,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             figures=episode.metrics,
         )
         episode.success = all(episode.checks.values())
-        declared = episode.prepared.task.gold.checks
-        return read_outcome(self.reward.outcome_by, episode.checks, declared, last.text)
+        return read_outcome(self.reward.outcome_by, episode.checks, episode.prepared.declared, last.text)
 
     def _conclude(self, episode: RunningEpisode, outcome: float | None, info: dict[str, Any]) -> None:
         if episode.success is None:

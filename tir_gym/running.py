@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tir_gym.messages import assistant_message
+from tir_gym.messages import Observation, assistant_message
 from tir_gym.prepared import PreparedTask
 from tir_gym.records import Message, Provenance, ToolCall, ToolResult, Trace, Turn
 from tir_gym.rewards import Credit, CreditSnapshot
@@ -70,13 +71,19 @@ class RunningEpisode:
         before, self.clock = self.clock, time.monotonic()
         return self.clock - before
 
+    def pass_over(self, seconds: float) -> None:
+        """Leave out a time in which the episode did not run."""
+        self.clock += seconds
+        if self.deadline is not None:
+            self.deadline += seconds
+
     def copy(self) -> RunningEpisode:
         """Independent but for its sandbox and credit, which the caller replaces; turns played are shared."""
         return replace(self, turns=list(self.turns))
 
     def messages(self) -> list[Message]:
         """All messages so far, in OpenAI's form."""
-        messages = [dict(message) for message in self.prepared.task.messages]
+        messages = list(copy.deepcopy(Observation(self.prepared.task.messages)))
         for turn in self.turns:
             # The environment names the tool in its answer to a call, and gives an id where the agent gave none.
             ids = [message["tool_call_id"] for message in turn.observation if "name" in message]
@@ -112,3 +119,6 @@ class Snapshot:
     episode: RunningEpisode = field(repr=False)
     sandbox: Any = field(repr=False)
     credit: CreditSnapshot = field(repr=False)
+    env_type: type
+    taken: float
+    """When, by the clock that budgets of seconds run on."""
