@@ -64,7 +64,8 @@ def tool_messages(
 def one_line(message: Message) -> str:
     """The message for a terminal."""
     calls = [f"{call['function']['name']}({call['function']['arguments']})" for call in message.get("tool_calls", ())]
-    words = message.get("content") or ""
+    content = message.get("content") or ""
+    words = content if isinstance(content, str) else _to_json(content)
     return f"[{message['role']}] {' '.join(filter(None, [words, *calls]))}"
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from tir_gym.checks import Ending, check_name, holds
+from tir_gym.compare import comparator
 from tir_gym.errors import UsageError
 from tir_gym.frozen import freeze
 from tir_gym.gold import replay
 from tir_gym.oracle import Oracle
-from tir_gym.records import FigureCheck, GoldTrace, Task
+from tir_gym.records import FigureCheck, GoldTrace, StateCheck, Task
 from tir_gym.rewards.match_term import GoldSide
 from tir_gym.sandbox import Sandbox
 
@@ -36,8 +37,9 @@ class PreparedTask:
         self._start = sandbox.snapshot()
         comparators = {spec.name: spec.comparators for spec in task.tools}
         self.sides = tuple(self._side(trace, comparators) for trace in (task.gold, *task.gold.alternatives))
-        checks = [check for trace in (task.gold, *task.gold.alternatives) for check in trace.checks]
-        self.figures = frozenset(check.figure for check in checks if isinstance(check, FigureCheck))
+        self.declared = tuple(check for trace in (task.gold, *task.gold.alternatives) for check in trace.checks)
+        self.figures = frozenset(check.figure for check in self.declared if isinstance(check, FigureCheck))
+        self._check_comparators()
         self.openai_tools = tuple(freeze(spec.to_openai()) for spec in task.tools)
         self.oracle = Oracle(task, self.sides[0].gold)
 
@@ -72,6 +74,17 @@ class PreparedTask:
             if not best or sum(found.values()) / len(found) > sum(best.values()) / len(best):
                 best = found
         return best
+
+    def _check_comparators(self) -> None:
+        """A comparator that is not there must not come to light when an agent has played to the end."""
+        declared = [(f"tool {spec.name}", spec.comparators) for spec in self.task.tools]
+        declared += [("a StateCheck", check.comparators) for check in self.declared if isinstance(check, StateCheck)]
+        for where, rules in declared:
+            for name in rules.values():
+                try:
+                    comparator(name)
+                except UsageError as error:
+                    raise UsageError(f"task {self.task.id}, {where}: {error}") from None
 
     def _side(self, trace: GoldTrace, comparators: Mapping[str, Mapping[str, str]]) -> GoldSide:
         try:

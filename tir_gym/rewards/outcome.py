@@ -16,7 +16,7 @@ def outcome(by: str, checks: Mapping[str, bool], declared: Iterable[Check], answ
     Args:
         by: `success`, `state`, `answer_exact` or `answer_f1`, see `RewardSpec.outcome_by`.
         checks: Each declared check, by its name as `checks.check_name` gives it, and whether it held.
-        declared: The checks as the task declares them.
+        declared: The checks as the task declares them, those of its alternatives too.
         answer: The final message.
     """
     kind = {"state": _STATE, "answer_exact": ("answer",), "answer_f1": ("answer",)}.get(by, ())
