@@ -160,6 +160,21 @@ def test_what_is_no_message_is_malformed(action: Any) -> None:
     assert "an action is text" in reasons("openai", action)[0]
 
 
+@pytest.mark.parametrize("name", ["hermes", "json"])
+def test_arguments_under_another_name_are_not_taken_for_none(name: str) -> None:
+    call = '{"name": "add", "parameters": {"a": 1, "b": 2}}'
+    (item,) = DIALECTS[name].parse(f"<tool_call>{call}</tool_call>" if name == "hermes" else call).items
+    assert item == Malformed("the arguments of add go into `arguments`, not into `parameters`")
+
+
+def test_a_call_in_the_old_form_is_no_final_answer() -> None:
+    old = {"content": None, "function_call": {"name": "add", "arguments": "{}"}}
+    assert DIALECTS["openai"].parse(old).items == (
+        Malformed("calls go into `tool_calls`, a list, not into `function_call`"),
+    )
+    assert not DIALECTS["openai"].parse({"content": "Done.", "function_call": None}).items
+
+
 def test_a_refusal_is_marked_by_its_field_or_its_first_word() -> None:
     dialect = get_dialect("openai")
     assert dialect.parse({"content": None, "refusal": "I cannot."}).refusal

@@ -73,6 +73,8 @@ class Dialect(ABC):
         if not isinstance(entries, (list, tuple)):
             return ParsedMessage(words, (Malformed("`tool_calls` must be a list"),))
         if not entries and not refusal:
+            if message.get("function_call"):  # OpenAI's old form; passed over, it would end the episode
+                return ParsedMessage(words, (Malformed("calls go into `tool_calls`, a list, not into `function_call`"),))
             return self.parse_text(content)
         items = tuple([_read_entry(entry) for entry in entries])
         if isinstance(refusal, str) and refusal:
@@ -87,6 +89,8 @@ def read_call(data: Any, id: str | None = None) -> ToolCall | Malformed:
     name, arguments = data.get("name"), data.get("arguments", {})
     if not isinstance(name, str) or not name:
         return Malformed("a call needs a `name`, a non-empty string", id)
+    if "parameters" in data and "arguments" not in data:  # Llama's form; read as no arguments, it would mislead
+        return Malformed(f"the arguments of {name} go into `arguments`, not into `parameters`", id)
     if isinstance(arguments, str):
         try:
             arguments = read_json(arguments) if arguments else {}
