@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tir_gym import RewardSpec, ToolCall, ToolResult
 from tir_gym.errors import UsageError
 from tir_gym.gold import ReplayedGold
-from tir_gym.matching import hard, similarity_matrix, soft
+from tir_gym.matching import hard, similarity, similarity_matrix, soft
 from tir_gym.records import AnswerCheck, GoldCall, GoldTrace, StateCheck
 from tir_gym.rewards import PRESETS, Credit, GoldSide, Match, TurnEvent, get_reward, outcome
 
@@ -139,6 +140,35 @@ def test_a_reward_is_a_preset_a_record_or_its_fields() -> None:
         get_reward("best")
     with pytest.raises(UsageError, match="macth"):
         get_reward({"macth": 1})
+
+
+@pytest.mark.parametrize("edges", [((0, 1), (0, 2)), ((0, 1), (1, 2), (0, 2))])
+def test_no_flood_of_calls_is_too_much_for_ordered_matching(edges: tuple[tuple[int, int], ...]) -> None:
+    gold = side([ToolCall("f", {"x": x}) for x in range(3)], edges=edges)
+    spec = RewardSpec(matching="ordered")
+    credit = Credit(spec, [gold])
+    flood = [ToolCall("f", {"x": x % 3}) for x in range(50)]
+    for turn in range(10):
+        snapshot, credit = credit.snapshot(), Credit(spec, [gold])
+        credit.restore(snapshot)
+        match = pay(credit, turn, flood, [ToolResult()] * 50)
+    assert match.value == pytest.approx(3.0)
+
+
+def test_the_way_that_is_explained_is_the_one_that_was_paid() -> None:
+    ways = [
+        ToolCall("f", {"w": 0, "y": 1}),
+        ToolCall("f", {"y": 2, "x": 2, "w": 1}),
+        ToolCall("f", {"y": 2, "z": 1, "x": 1, "w": 0}),
+        ToolCall("G", {"a": 1}),
+    ]
+    gold = replace(side(ways[:1]), gold=replace(side(ways[:1]).gold, others=(tuple(ways[1:]),)))
+    made = ToolCall("f", {"w": 0, "z": 2, "x": 2, "y": 2})
+    for strictness in ("partial", "graded"):
+        entry = pay(Credit(RewardSpec(strictness=strictness), [gold]), 0, [made], [ToolResult()]).calls[0]
+        assert entry["score"] == similarity(made, ways[entry["way"]], strictness=strictness)
+    folded = pay(Credit(RewardSpec(fold_names=True), [gold]), 0, [ToolCall("g", {"a": 1})], [ToolResult()])
+    assert folded.calls[0]["way"] == 3
 
 
 def test_ordered_matching_pays_a_dependent_call_in_a_later_turn_only() -> None:

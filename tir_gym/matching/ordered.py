@@ -51,15 +51,28 @@ def ordered(
     free = hard(matrix, unmatched_penalty=unmatched_penalty)
     if not before.any() or _keeps_order(free.pairs, turn, before):
         return free
-    rank = before.sum(axis=0)
-    if np.array_equal(np.sort(rank), np.arange(matrix.shape[1])):
-        pairs = _chain(matrix, turn, np.argsort(rank))
+    if _is_chain(before):
+        pairs = _chain(matrix, turn, np.argsort(before.sum(axis=0)))
     else:
         pairs = _program(matrix, turn, before)
     rewards = np.full(matrix.shape[0], -unmatched_penalty if unmatched_penalty else 0.0)
     for p, g in pairs:
         rewards[p] = matrix[p, g]
     return Assignment(tuple(sorted(pairs)), float(sum(matrix[p, g] for p, g in pairs)), rewards)
+
+
+def is_limited(gold_calls: int, after: Sequence[tuple[int, int]]) -> bool:
+    """Whether `LARGEST` applies to problems with that order: it has edges and is no chain.
+
+    Raises:
+        UsageError: As `ordered`, for the edges.
+    """
+    before = _closure(gold_calls, after)
+    return bool(before.any()) and not _is_chain(before)
+
+
+def _is_chain(before: NDArray[np.bool_]) -> bool:
+    return np.array_equal(np.sort(before.sum(axis=0)), np.arange(len(before)))
 
 
 def _closure(size: int, after: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -32,6 +32,7 @@ class Match:
         self._calls = term.calls  # grows with the episode; this match is about the first `_size` of them
         self._size = len(term.calls)
         self._side = term.side
+        self._reading = term.reading
 
     @property
     def gold_calls(self) -> int:
@@ -43,6 +44,7 @@ class Match:
         and for a matched call its `way` (0: the gold call itself, then its alternatives) and its `right`, `wrong`,
         `missing` and `extra` arguments by name."""
         paid = {call: (gold, score) for call, gold, score in self.pairs}
+        strictness, fold_names = self._reading
         entries = []
         for i, (turn, call, error) in enumerate(self._calls[: self._size]):
             gold, score = paid.get(i, (None, 0.0))
@@ -57,7 +59,10 @@ class Match:
             if gold is not None:
                 ways = [self._side.gold.calls[gold], *self._side.gold.others[gold]]
                 rules = self._side.comparators[gold]
-                alike = [similarity(call, way, comparators=rules) for way in ways]
+                alike = [
+                    similarity(call, way, comparators=rules, strictness=strictness, fold_names=fold_names)
+                    for way in ways
+                ]
                 entry["way"] = alike.index(max(alike))
                 entry |= _arguments(call.arguments, ways[entry["way"]].arguments, rules)
             entries.append(entry)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tir_gym.gold import ReplayedGold
 from tir_gym.matching import GoldIndex, IncrementalAssignment, ordered, soft
 from tir_gym.matching.incremental import AssignmentSnapshot
+from tir_gym.matching.ordered import LARGEST, is_limited
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.rewards.event import TurnEvent
 from tir_gym.rewards.spec import RewardSpec
@@ -73,10 +74,13 @@ class MatchTerm:
         self._sides = tuple(sides)
         self._indices = [side.index(spec) for side in self._sides]
         self._teacher_forced = teacher_forced
+        self.reading = (spec.strictness, spec.fold_names)
+        """How a call is compared with a gold call: strictness, and whether case of names is folded."""
         self.calls: list[MadeCall] = []
         """All calls so far, in order."""
         self._rows: list[list[tuple[float, ...]]] = [[] for _ in self._sides]
         self._assignments = [IncrementalAssignment(len(side.gold.calls)) for side in self._sides]
+        self._room = [self._room_left(n) for n in range(len(self._sides))]
         self._solve()
 
     def add(self, event: TurnEvent) -> None:
@@ -86,6 +90,8 @@ class MatchTerm:
             self.calls.append((event.turn, call, result.error))
             for n in range(len(self._sides)):
                 row = self._row(call, result, n, event.stage)
+                if self._room[n] is not None:
+                    row = self._fitted(row, n)
                 self._rows[n].append(tuple(row))
                 self._assignments[n].add(row)
                 changed = changed or any(row)
@@ -118,6 +124,7 @@ class MatchTerm:
         self._rows = [list(rows) for rows in snapshot.rows]
         for assignment, picture in zip(self._assignments, snapshot.assignments, strict=True):
             assignment.restore(picture)
+        self._room = [self._room_left(n) for n in range(len(self._sides))]
         self._solve()
 
     def _row(self, call: ToolCall, result: ToolResult, n: int, stage: int) -> list[float]:
@@ -127,6 +134,20 @@ class MatchTerm:
             row = [score * (not wanted.ok) for score, wanted in zip(row, gold.results, strict=True)]
         if self._teacher_forced:
             row = [score * (wanted.stage == stage) for score, wanted in zip(row, gold.trace.calls, strict=True)]
+        return row
+
+    def _room_left(self, n: int) -> int | None:
+        """How many more pairs of positive similarity can be matched; `None` where there is no limit."""
+        if self._spec.matching != "ordered" or not is_limited(len(self._sides[n].gold.calls), self._sides[n].edges):
+            return None
+        return LARGEST - sum(weight > 0.0 for row in self._rows[n] for weight in row)
+
+    def _fitted(self, row: list[float], n: int) -> list[float]:
+        """The row, like no gold call if there is no room for it: no action may raise, and only a flood comes there."""
+        room = (self._room[n] or 0) - sum(weight > 0.0 for weight in row)
+        if room < 0:
+            return [0.0] * len(row)
+        self._room[n] = room
         return row
 
     def _solve(self) -> None:
