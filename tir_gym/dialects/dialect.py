@@ -74,7 +74,9 @@ class Dialect(ABC):
             return ParsedMessage(words, (Malformed("`tool_calls` must be a list"),))
         if not entries and not refusal:
             if message.get("function_call"):  # OpenAI's old form; passed over, it would end the episode
-                return ParsedMessage(words, (Malformed("calls go into `tool_calls`, a list, not into `function_call`"),))
+                return ParsedMessage(
+                    words, (Malformed("calls go into `tool_calls`, a list, not into `function_call`"),)
+                )
             return self.parse_text(content)
         items = tuple([_read_entry(entry) for entry in entries])
         if isinstance(refusal, str) and refusal:
