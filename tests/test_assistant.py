@@ -177,6 +177,13 @@ def test_the_first_word_of_a_topic_names_it_alone() -> None:
         assert all(sum(word in topic for topic in VOCABULARY[split].topics) == 1 for word in first)
 
 
+def test_what_follows_a_request_is_a_command() -> None:
+    """`Would you {command}?` and its like take no sentence of their own."""
+    for task in all_tasks():
+        said = words_of(task)
+        assert not re.search(r"\b(Would you|Kindly|Please|need you to|want you to) I\b", said), (task.id, said)
+
+
 def test_wordings_of_a_key_have_the_same_places_to_fill() -> None:
     for key, entry in WORDINGS.items():
         places = [
