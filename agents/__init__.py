@@ -65,7 +65,7 @@ def make_agent(name: str, **options: Any) -> Agent:
         # A probe's name alone is a likely slip.
         near = [f"probe:{head}"] if head in PROBES else difflib.get_close_matches(head, AGENTS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"no agent {name!r}; {hint}There are: {', '.join(forms)}")
+        raise UsageError(f"no agent {name!r}; {hint}there are: {', '.join(forms)}")
     if kind.takes_parameter and not parameter:
         raise UsageError(f"agent {name!r} needs a parameter; write {kind.form}")
     if colon and not kind.takes_parameter:
@@ -94,7 +94,7 @@ def _probe(parameter: str, options: dict[str, Any]) -> Agent:
     if parameter not in PROBE_TYPES:
         near = difflib.get_close_matches(parameter, PROBES, n=1)
         hint = f"did you mean probe:{near[0]}? " if near else ""
-        raise UsageError(f"no probe {parameter!r}; {hint}There are: {', '.join(PROBES)}")
+        raise UsageError(f"no probe {parameter!r}; {hint}there are: {', '.join(PROBES)}")
     return _made(PROBE_TYPES[parameter], (), options)
 
 

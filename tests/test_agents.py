@@ -416,7 +416,7 @@ def test_typed_values_are_read_by_the_schema() -> None:
     [
         ("orcale", "did you mean oracle?"),
         ("repeat", "did you mean probe:repeat?"),
-        ("zzz", "There are: oracle, random, noisy:P"),
+        ("zzz", "there are: oracle, random, noisy:P"),
         ("noisy", "write noisy:P"),
         ("noisy:abc", "write noisy:P"),
         ("noisy:1.5", "from 0 to 1"),
@@ -425,7 +425,7 @@ def test_typed_values_are_read_by_the_schema() -> None:
         ("probe:repaet", "did you mean probe:repeat?"),
         ("oracle:1", "takes no parameter"),
         ("llm:foo", "write llm:MODEL@BASE_URL"),
-        ("", "There are: oracle"),
+        ("", "there are: oracle"),
     ],
 )
 def test_a_name_that_is_none_says_what_to_write(name: str, words: str) -> None:

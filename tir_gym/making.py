@@ -82,6 +82,6 @@ def _class_named(id: str) -> type[ToolEnv]:
 def _no_such(id: str) -> str:
     known = list(cards())
     short = {name.rpartition("/")[2].casefold(): name for name in known}
-    near = difflib.get_close_matches(id.rpartition("/")[2].casefold(), short, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(short[name] for name in near)}?" if near else f"there are {', '.join(known)}"
+    near = difflib.get_close_matches(id.rpartition("/")[2].casefold(), short, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(short[name] for name in near)}?" if near else f"there are {', '.join(known)}."
     return f"no environment {id!r}; {hint} An environment of your own is `module:Class`."
