@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import warnings
 from typing import Any, Literal
 
 import pydantic
@@ -11,7 +12,7 @@ import pytest
 from tir_gym import ToolCall, ToolError, Toolkit, ToolSpec, tool
 from tir_gym.docstring import parse_docstring
 from tir_gym.errors import InvalidArguments, UnknownTool, UsageError
-from tir_gym.tool import Injected
+from tir_gym.tool import Injected, Tool
 from tir_gym.types import Date, DateTime, TimeOfDay
 
 
@@ -194,6 +195,27 @@ def test_misuse_is_told_when_the_tool_is_made() -> None:
 
     with pytest.raises(UsageError, match="two tools named"):
         Toolkit([add_reminder, add_reminder])
+
+
+@pytest.mark.parametrize("name", ["json", "copy", "schema", "model_fields", "self", "cls"])
+def test_an_argument_may_have_the_name_of_what_pydantic_models_have(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = Tool(function_with(name))
+    assert made.run({name: "v"}, {}) == "v"
+
+
+@pytest.mark.parametrize("name", ["_hidden", "model_config"])
+def test_an_argument_that_pydantic_cannot_have_is_told(name: str) -> None:
+    with pytest.raises(UsageError, match=f"parameter '{name}' has a name that pydantic keeps"):
+        Tool(function_with(name))
+
+
+def function_with(parameter: str) -> Any:
+    """A function of one argument of that name, which it gives back."""
+    made: dict[str, Any] = {}
+    exec(f"def echo({parameter}: str) -> str:\n    return {parameter}", made)
+    return made["echo"]
 
 
 def test_a_model_that_refers_to_itself_is_refused() -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, overload
 
@@ -45,7 +46,8 @@ class Tool:
         name: Name for the agent; the function's own by default.
 
     Raises:
-        UsageError: A parameter lacks a type, is variadic, or a comparator names no parameter.
+        UsageError: A parameter lacks a type, is variadic, has a name that pydantic keeps, or a comparator names no
+            parameter.
     """
 
     def __init__(
@@ -63,7 +65,10 @@ class Tool:
         self.__doc__ = function.__doc__
         self.__name__ = name or function.__name__
         arguments, self._injected = _read_signature(function)
-        model = pydantic.create_model(self.__name__, __config__=pydantic.ConfigDict(extra="forbid"), **arguments)
+        with warnings.catch_warnings():
+            # An argument may well be named `json` or `copy`, whatever methods of models those shadow.
+            warnings.filterwarnings("ignore", 'Field name ".*" in ".*" shadows an attribute', UserWarning)
+            model = pydantic.create_model(self.__name__, __config__=pydantic.ConfigDict(extra="forbid"), **arguments)
         self._validator = model.__pydantic_validator__
         self._fields = tuple(arguments)
         self._formats = {
@@ -189,6 +194,8 @@ def _read_signature(function: Callable[..., Any]) -> tuple[dict[str, Any], list[
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise UsageError(f"tool {function.__name__}: parameter {name!r} must be an ordinary or keyword parameter")
+        if name.startswith("_") or name == "model_config":
+            raise UsageError(f"tool {function.__name__}: parameter {name!r} has a name that pydantic keeps; rename it")
         if name not in hints:
             raise UsageError(f"tool {function.__name__}: parameter {name!r} needs a type annotation")
         hint = hints[name]
