@@ -387,6 +387,13 @@ def test_an_alternative_that_was_played_is_the_one_that_counts() -> None:
     assert env.trace().gold_calls == 3
 
 
+def test_text_of_numpys_own_type_is_text() -> None:
+    env = NotebookEnv(task="count")
+    env.reset()
+    assert env.step(np.array(["<answer>2</answer>"])[0])[4]["success"]  # type: ignore[arg-type]
+    assert type(env.trace().turns[0].action) is str
+
+
 def test_an_integer_that_json_cannot_carry_is_a_malformed_action() -> None:
     env = NotebookEnv(task="move")
     env.reset()

@@ -356,7 +356,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
     def _read(self, action: Any) -> tuple[Any, ParsedMessage]:
         """The action as it will be recorded, and read."""
         try:
-            recorded = freeze(action)
+            recorded = str.__str__(action) if isinstance(action, str) else freeze(action)
         except (TypeError, RecursionError):
             recorded = {"unreadable": repr(type(action))}
         return recorded, self.dialect.parse(recorded)
