@@ -134,6 +134,35 @@ def test_bootstrap_resamples_tasks_and_not_episodes() -> None:
     assert (once.mean_return.n, often.mean_return.n, often.pass_at_k[1].n) == (30, 600, 30)
 
 
+@pytest.mark.parametrize("won", [0, 3, 17, 20])
+def test_shares_of_one_attempt_each_have_one_interval(won: int) -> None:
+    """pass@1 of single attempts is the success rate, and 20 of 20 leaves doubt whatever it is called."""
+    summary = summarise([outcome(f"t/{i}", success=i < won) for i in range(20)])
+    expected = wilson(won, 20)
+    assert summary.success == summary.pass_at_k[1] == summary.pass_hat_k[1] == expected
+    assert expected is not None
+    assert expected.low < expected.high
+
+
+def test_repeats_of_a_task_are_no_new_evidence_of_success() -> None:
+    summary = summarise([outcome(f"t/{i}", r, success=i < 15) for i in range(20) for r in range(4)], k=4)
+    once = wilson(15, 20)
+    assert summary.success is not None
+    assert once is not None
+    assert (summary.success.low, summary.success.high, summary.success.n) == (once.low, once.high, 80)
+    assert summary.pass_hat_k[4] == once
+
+
+def test_the_interval_of_mixed_repeats_is_that_of_resampled_tasks() -> None:
+    rng = random.Random(3)
+    episodes = [outcome(f"t/{i:02}", r, success=rng.random() < 0.6) for i in range(40) for r in range(4)]
+    summary = summarise(episodes)
+    totals = [[float(sum(bool(each.success) for each in episodes[4 * i : 4 * i + 4]))] for i in range(40)]
+    low, high = bootstrap_ratios(np.array(totals), np.full((40, 1), 4.0))
+    assert summary.success is not None
+    assert (summary.success.low, summary.success.high) == (low[0], high[0])
+
+
 def test_summary_worked_out_by_hand() -> None:
     episodes = [
         outcome("a", 0, True, metrics={"action_precision": 1.0},

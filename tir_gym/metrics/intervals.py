@@ -33,13 +33,16 @@ def wilson(successes: int, n: int) -> Estimate | None:
     """
     if n == 0:
         return None
-    p = successes / n
+    low, high = score_interval(successes / n, n)
+    return Estimate(value=successes / n, low=low, high=high, n=n)
+
+
+def score_interval(p: float, n: int) -> tuple[float, float]:
+    """Ends of Wilson's interval for a share `p` seen in `n >= 1` independent draws; they hold `p`."""
     scale = 1.0 + _Z**2 / n
     middle = (p + _Z**2 / (2 * n)) / scale
     half = _Z * sqrt(p * (1.0 - p) / n + _Z**2 / (4.0 * n * n)) / scale
-    low = 0.0 if successes == 0 else max(0.0, middle - half)
-    high = 1.0 if successes == n else min(1.0, middle + half)
-    return Estimate(value=p, low=low, high=high, n=n)
+    return 0.0 if p == 0.0 else max(0.0, middle - half), 1.0 if p == 1.0 else min(1.0, middle + half)
 
 
 def bootstrap_ratios(

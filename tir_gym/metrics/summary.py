@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from tir_gym.errors import UsageError
-from tir_gym.metrics.intervals import Estimate, bootstrap_ratios, wilson
+from tir_gym.metrics.intervals import Estimate, bootstrap_ratios, score_interval
 from tir_gym.metrics.outcome import Outcome
 from tir_gym.metrics.passes import pass_at_k, pass_hat_k
 from tir_gym.records import Record
@@ -27,10 +27,10 @@ class Summary(Record):
     """Attempts per task that pass@k and pass^k are given up to."""
     successes: int
     success: Estimate | None
-    """Successes / episodes, with Wilson's interval, which takes episodes for independent; with several repeats per
-    task, the interval of `pass_at_k[1]` is the honest one, since it resamples tasks."""
+    """Successes / episodes. The draws behind its interval are the tasks, since repeats of a task are not independent:
+    Wilson's where every task came out one way, as with one attempt each; else by resampling tasks. So for pass@k."""
     mean_return: Estimate | None
-    """Mean over episodes of the sum of rewards; interval by resampling tasks, as for all that follow."""
+    """Mean over episodes of the sum of rewards; interval by resampling tasks, as for `oracle_share`."""
     oracle_share: Estimate | None
     """Mean over episodes of return / the oracle's return on the same task, where that is known and above 0."""
     precision: float | None
@@ -94,7 +94,7 @@ def summarise(episodes: Iterable[Outcome], k: int = 1) -> Summary:
         tasks=len(by_task),
         k=k,
         successes=sum(bool(each.success) for each in counted),
-        success=wilson(sum(bool(each.success) for each in counted), len(counted)),
+        success=estimates.get("success"),
         mean_return=estimates.get("return"),
         oracle_share=estimates.get("share"),
         precision=precision,
@@ -116,8 +116,9 @@ def summarise(episodes: Iterable[Outcome], k: int = 1) -> Summary:
 
 
 def _resampled(by_task: Sequence[Sequence[Outcome]], k: int) -> dict[str, Estimate]:
-    """The figures whose interval comes from resampling tasks, each a ratio of sums over tasks."""
+    """The figures that have an interval, each a ratio of sums over tasks."""
     columns: dict[str, tuple[list[float], list[float]]] = {
+        "success": _column(by_task, lambda each: float(bool(each.success))),
         "return": _column(by_task, lambda each: each.return_),
         "share": _column(by_task, _oracle_share),
     }
@@ -132,10 +133,16 @@ def _resampled(by_task: Sequence[Sequence[Outcome]], k: int) -> dict[str, Estima
     totals = np.array([column[0] for column in known.values()], dtype=np.float64).T
     weights = np.array([column[1] for column in known.values()], dtype=np.float64).T
     low, high = bootstrap_ratios(totals, weights)
-    return {
-        name: Estimate(value=sum(total) / sum(weight), low=float(low[i]), high=float(high[i]), n=round(sum(weight)))
-        for i, (name, (total, weight)) in enumerate(known.items())
-    }
+    found = {}
+    for i, (name, (total, weight)) in enumerate(known.items()):
+        value, ends = sum(total) / sum(weight), (float(low[i]), float(high[i]))
+        if name not in ("return", "share") and all(
+            part in (0.0, whole) for part, whole in zip(total, weight, strict=True)
+        ):
+            # Tasks that all succeed would be resampled into certainty, however few they are.
+            ends = score_interval(value, sum(whole > 0 for whole in weight))
+        found[name] = Estimate(value=value, low=ends[0], high=ends[1], n=round(sum(weight)))
+    return found
 
 
 def _column(
