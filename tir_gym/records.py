@@ -155,6 +155,22 @@ class AnswerCheck(Record):
     sources: tuple[Ref, ...] = ()
     """Where the value, or each part of it, is found in the results of the gold calls."""
 
+    @model_validator(mode="after")
+    def _value_fits_type(self) -> AnswerCheck:
+        kinds, what = _ANSWER_VALUES[self.type]
+        if not isinstance(self.value, kinds) or isinstance(self.value, bool):
+            raise ValueError(f"value: an answer of type {self.type!r} is {what}, got {self.value!r:.80}")
+        return self
+
+
+_ANSWER_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
+    "text": ((str, int, float), "text or a number"),
+    "number": ((int, float), "a number"),
+    "time": ((str,), "text"),
+    "date": ((str,), "text"),
+    "set": ((list, tuple), "a list"),
+}
+
 
 class FigureCheck(Record):
     """A figure of the family's own (`ToolEnv.metrics`) must be high enough, as a published benchmark may prescribe."""
@@ -192,6 +208,12 @@ class GoldTrace(Record):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _alternatives_are_flat(self) -> GoldTrace:
+        if any(trace.alternatives for trace in self.alternatives):
+            raise ValueError("alternatives: an alternative has none of its own; list them all beside each other")
+        return self
+
 
 class Reply(Record):
     """A thing that the scripted user says."""
@@ -201,6 +223,12 @@ class Reply(Record):
     """Said when the agent asks for this value; `None`: said next, whatever the agent says."""
     phrases: tuple[str, ...] = ()
     """A question asks for the slot when it holds one of these, case folded."""
+
+    @model_validator(mode="after")
+    def _slots_can_be_asked_for(self) -> Reply:
+        if self.slot is not None and not all(phrase.strip() for phrase in self.phrases or ("",)):
+            raise ValueError(f"phrases: the slot {self.slot!r} needs words that ask for it, none of them blank")
+        return self
 
 
 class ScriptedUser(Record):
@@ -241,6 +269,20 @@ class Task(Record):
     limits: TaskLimits = TaskLimits()
     tags: tuple[str, ...] = ()
     """Labels for tables and filters, such as the template's name."""
+
+    @model_validator(mode="after")
+    def _user_says_what_the_gold_needs(self) -> Task:
+        slots = {reply.slot for reply in self.user.replies}
+        for trace in (self.gold, *self.gold.alternatives):
+            last = max((call.stage for call in trace.calls), default=0)
+            if last > len(self.user.replies):
+                raise ValueError(f"gold: a call of stage {last}, but the user has {len(self.user.replies)} replies")
+            for check in trace.checks:
+                if isinstance(check, AskedCheck) and check.slot not in slots:
+                    raise ValueError(
+                        f"gold: the slot {check.slot!r} must be asked for, but no reply of the user has it"
+                    )
+        return self
 
 
 class MatchedCall(Record):
