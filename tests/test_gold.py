@@ -13,7 +13,7 @@ from tir_gym import GoldCall, GoldTrace, Toolkit, ToolResult, tool
 from tir_gym.checks import same_changes
 from tir_gym.errors import UsageError
 from tir_gym.gold import faults, refs, replay, resolve
-from tir_gym.records import AnswerCheck, Ref, StateCheck, Task, UnchangedCheck
+from tir_gym.records import AnswerCheck, AskedCheck, Ref, Reply, StateCheck, Task, UnchangedCheck
 from tir_gym.sandboxes.state import State, StateSandbox, World
 
 
@@ -117,6 +117,34 @@ def test_references_are_found_and_followed_anywhere() -> None:
     }
     with pytest.raises(UsageError, match="call 1"):
         resolve(value, [ToolResult(content={"x": [1, 2]}), ToolResult(error="no")])
+
+
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [("number", "twelve"), ("number", True), ("set", 5), ("set", "ab"), ("date", None), ("text", {"a": 1})],
+)
+def test_an_expected_answer_fits_its_type(type: Any, value: Any) -> None:
+    with pytest.raises(ValidationError, match=f"an answer of type '{type}' is "):
+        AnswerCheck(type=type, value=value)
+
+
+@pytest.mark.parametrize("phrases", [(), ("",), ("text", " ")])
+def test_a_slot_needs_words_that_ask_for_it(phrases: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match="the slot 'text' needs words"):
+        Reply(text="Tea.", slot="text", phrases=phrases)
+
+
+def test_a_user_must_be_able_to_say_what_the_gold_waits_for() -> None:
+    late = GoldTrace(calls=(MOVE.calls[0].model_copy(update={"stage": 2}),), checks=(StateCheck(),))
+    with pytest.raises(ValidationError, match="a call of stage 2, but the user has 0 replies"):
+        make_task("move", gold=late)
+    with pytest.raises(ValidationError, match="slot 'colour' must be asked for"):
+        make_task("ask", gold=GOLDS["ask"].model_copy(update={"checks": (AskedCheck(slot="colour"),)}))
+
+
+def test_alternatives_have_none_of_their_own() -> None:
+    with pytest.raises(ValidationError, match="list them all beside each other"):
+        GoldTrace(alternatives=(GoldTrace(alternatives=(MOVE,)),))
 
 
 def test_edges_must_point_forward() -> None:

@@ -279,9 +279,7 @@ class Task(Record):
                 raise ValueError(f"gold: a call of stage {last}, but the user has {len(self.user.replies)} replies")
             for check in trace.checks:
                 if isinstance(check, AskedCheck) and check.slot not in slots:
-                    raise ValueError(
-                        f"gold: the slot {check.slot!r} must be asked for, but no reply of the user has it"
-                    )
+                    raise ValueError(f"gold: slot {check.slot!r} must be asked for, but no reply of the user has it")
         return self
 
 
