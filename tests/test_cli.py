@@ -36,7 +36,7 @@ from tir_gym.agent import AgentFailure
 from tir_gym.envs.calculator import CalculatorEnv
 from tir_gym.records import UnchangedCheck
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\\x1b[31m\\x00\\ud800"
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\\x1b[31m\\x00\\u202e\\ud800"
 
 
 class Broken(CalculatorEnv):
@@ -633,10 +633,10 @@ def test_a_page_of_a_hostile_run_holds_nothing_but_text(cli: Cli) -> None:
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
         "tr", "th", "td", "pre", "b", "span", "section", "article", "details", "summary",
     }  # fmt: skip
-    assert tags.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "scope"}
-    assert "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\\x1b[31m\\x00" in tags.text
+    assert tags.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "scope", "open"}
+    assert "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\\x1b[31m\\x00\\u202e" in tags.text
     assert "could not be read" in tags.text
-    assert not {"\x1b", "\x00"} & set(Path("pages/hostile.html").read_text(encoding="utf-8"))
+    assert not {"\x1b", "\x00", "\u202e"} & set(Path("pages/hostile.html").read_text(encoding="utf-8"))
 
 
 def test_a_page_walks_through_failures_and_a_success(cli: Cli) -> None:
@@ -653,6 +653,15 @@ def test_a_page_walks_through_failures_and_a_success(cli: Cli) -> None:
     ):
         assert part in tags.text, part
     assert tags.text.count("Checks: ") == 3
+    assert "2 attempts each" in tags.text
+    text = Path("page.html").read_text(encoding="utf-8")
+    # Gold calls stand before the turns that speak of them by number, and a half-right call is not shown as right.
+    assert text.index("Gold calls") < text.index("Turn 1")
+    for paid in re.findall(r'<div class="(\w+)">matches gold call \d+, score ([\d.]+)', text):
+        assert paid[0] == ("good" if float(paid[1]) == 1.0 else "part"), paid
+    assert {'class="good">matches', 'class="part">matches', 'class="bad">matches no'} <= set(
+        re.findall(r'class="\w+">matches(?: no)?', text)
+    )
     assert "prefers-color-scheme: dark" in Path("page.html").read_text()
 
 

@@ -16,6 +16,7 @@ from tir_gym.cli.figures import COMPARISON, comparison_row, figure_rows
 from tir_gym.cli.printing import number, percent, printable
 from tir_gym.cli.walking import WalkedCall, WalkedTurn, call_text, signed, walk
 from tir_gym.errors import TirGymError
+from tir_gym.metrics.outcome import RIGHT
 
 if TYPE_CHECKING:
     from tir_gym.cli.plans import Finished
@@ -32,16 +33,18 @@ _LONGEST = 4000
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --soft: #f3f4f6; --line: #d5d8dc; --dim: #5a6068;
-  --good: #12692f; --bad: #a8201a; }
+  --good: #12692f; --part: #8a5a00; --bad: #a8201a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --paper: #15171a; --soft: #1f2226; --line: #383d44;
-  --dim: #a0a7b0; --good: #6fcf8b; --bad: #ff8a80; } }
+  --dim: #a0a7b0; --good: #6fcf8b; --part: #e5b567;
+  --bad: #ff8a80; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 62rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); } th { color: var(--dim); font-weight: 600; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; } .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
+.wide { overflow-x: auto; } .dim { color: var(--dim); } .good { color: var(--good); }
+.part { color: var(--part); } .bad { color: var(--bad); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; font: 13px/1.45 ui-monospace, monospace; }
 article, details { border: 1px solid var(--line); border-radius: 6px; padding: .4rem .9rem .7rem; margin: .8rem 0; }
 section { background: var(--soft); border-radius: 6px; padding: .3rem .8rem .5rem; margin: .6rem 0; }
@@ -71,8 +74,8 @@ def page(finished: Finished, make_env: Callable[[], ToolEnv], *, others: Sequenc
     parts = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="dim">Run {_text(finished.run.name)}, seed {_text(config.get("seed"))}, '
-        f"{_text(config.get('n'))} tasks of the {_text(config.get('split'))} split, {_text(config.get('k'))} attempts "
-        "each.</p>",
+        f"{_text(config.get('n'))} tasks of the {_text(config.get('split'))} split, "
+        f"{_attempts(config.get('k'))} each.</p>",
         *_comparison(others),
         "<h2>Figures</h2>",
         _table(("figure", "value", "95% interval", "of"), figure_rows(finished.summary), right=(1,)),
@@ -83,6 +86,10 @@ def page(finished: Finished, make_env: Callable[[], ToolEnv], *, others: Sequenc
         _episodes(rows, finished.summary.episodes + finished.summary.infra_failures),
     ]
     return _document(title, parts)
+
+
+def _attempts(k: Any) -> str:
+    return "1 attempt" if k == 1 else f"{_text(k)} attempts"
 
 
 def _document(title: str, parts: Iterable[str]) -> str:
@@ -179,14 +186,16 @@ def _walked_episode(row: EpisodeRow, env: ToolEnv) -> str:
             f"<pre><b>{_text(message.get('role'))}</b>  {_text(message.get('content'))}</pre>"
             for message in trace.messages
         ],
+    ]
+    if gold:  # before the turns, which speak of its calls by number
+        lines = "\n".join(f"{i}. {call_text(call)}" for i, call in enumerate(gold, start=1))
+        parts.append(f"<details open><summary>Gold calls</summary><pre>{_text(lines)}</pre></details>")
+    parts += [
         *[_turn(turn) for turn in walk(trace, matches)],
         f"<p>Checks: {_text(held)}. Ending: {_text(trace.ending)}.</p>",
     ]
     if trace.infra_error is not None:
         parts.append(f'<p class="bad">Infrastructure failure: {_text(trace.infra_error.get("message"))}</p>')
-    if gold:
-        lines = "\n".join(f"{i}. {call_text(call)}" for i, call in enumerate(gold, start=1))
-        parts.append(f"<details><summary>Gold calls</summary><pre>{_text(lines)}</pre></details>")
     return f"<article>{''.join(parts)}</article>"
 
 
@@ -218,9 +227,10 @@ def _turn(turn: WalkedTurn) -> str:
 
 def _call(call: WalkedCall) -> str:
     outcome = "" if call.ok else ' class="bad"'
+    paid = "bad" if call.score is None else "good" if call.score >= RIGHT else "part"
     return (
         f"<pre>{_text(call.call)}</pre><pre{outcome}>→ {_text(call.result)}</pre>"
-        f'<div class="{"good" if call.matched else "bad"}">{_text(call.why)}</div>'
+        f'<div class="{paid}">{_text(call.why)}</div>'
     )
 
 

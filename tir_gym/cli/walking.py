@@ -24,7 +24,8 @@ class WalkedCall:
     ok: bool
     why: str
     """In words: matched or not, with which gold call, and which arguments were right or wrong."""
-    matched: bool
+    score: float | None
+    """Of its match, 1 when all of it is right; `None` where it matches nothing."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def walk_turn(turn: Turn, number: int, paid: Match | Trace) -> WalkedTurn:
     reasons = _reasons(paid, number)
     calls = []
     for i, (call, result) in enumerate(zip(turn.calls, turn.results, strict=True)):
-        matched, why = reasons[i] if i < len(reasons) else (False, "")
-        calls.append(WalkedCall(call_text(call), _result_text(result), result.ok, why, matched))
+        score, why = reasons[i] if i < len(reasons) else (None, "")
+        calls.append(WalkedCall(call_text(call), _result_text(result), result.ok, why, score))
     return WalkedTurn(
         number=number,
         text=turn.text,
@@ -104,14 +105,16 @@ def signed(value: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _reasons(paid: Match | Trace, turn: int) -> list[tuple[bool, str]]:
-    """For each call of the turn: whether it was matched, and why it was paid as it was."""
+def _reasons(paid: Match | Trace, turn: int) -> list[tuple[float | None, str]]:
+    """For each call of the turn: the score of its match, and why it was paid as it was."""
     if hasattr(paid, "matches"):
         return [
-            (found.gold is not None, _matched(found.gold, found.score)) for found in paid.matches if found.turn == turn
+            (None if found.gold is None else found.score, _matched(found.gold, found.score))
+            for found in paid.matches
+            if found.turn == turn
         ]
     return [
-        (entry["gold"] is not None, _matched(entry["gold"], entry["score"], entry))
+        (None if entry["gold"] is None else entry["score"], _matched(entry["gold"], entry["score"], entry))
         for entry in paid.calls
         if entry["turn"] == turn
     ]
