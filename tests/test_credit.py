@@ -140,6 +140,9 @@ def test_a_reward_is_a_preset_a_record_or_its_fields() -> None:
         get_reward("best")
     with pytest.raises(UsageError, match="macth"):
         get_reward({"macth": 1})
+    for weight in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="finite"):
+            get_reward({"match": weight})
 
 
 @pytest.mark.parametrize("edges", [((0, 1), (0, 2)), ((0, 1), (1, 2), (0, 2))])

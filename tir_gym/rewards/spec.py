@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from tir_gym.errors import UsageError
 from tir_gym.matching.gold_index import Strictness
@@ -18,6 +18,8 @@ class RewardSpec(Record):
     Each turn earns the growth of the sum of all terms since the last turn, so an episode's return depends on its calls
     and not on how they were spread over turns. See `docs/rewards.md`.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     name: str = "custom"
 
