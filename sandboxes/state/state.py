@@ -7,7 +7,6 @@ changed, never the size of the world. Records are values: read one, make a chang
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections import ChainMap
@@ -99,8 +98,8 @@ class State(Injected):
         self._turn_writes = {}
 
     def fork(self) -> State:
-        twin = copy.copy(self)
-        twin._undo, twin._issued_now = None, {}
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__, _undo=None, _issued_now={})
         twin.restore(self.snapshot())
         return twin
 
