@@ -34,6 +34,7 @@ from tir_gym.envs.assistant.wordings import LEAST, WORDINGS
 from tir_gym.episode import play_episode
 from tir_gym.gold import faults, follow, refs, replay
 from tir_gym.records import AnswerCheck, AskedCheck, GoldTrace, RefusedCheck, StateCheck, Task, UnchangedCheck
+from tir_gym.user import Conversation, hear
 
 SEEDS = 300
 """Tasks per split that the tests look at."""
@@ -415,3 +416,27 @@ def test_making_a_task_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\nmaking an Assistant task, gold verified: {1000 * each:.1f} ms")
     assert len({hashlib.sha256(task.model_dump_json().encode()).digest() for task in made}) == len(made)
+
+
+QUESTIONS = {
+    "time": ["At what time?", "When should it be?", "Could you specify the start and the end?"],
+    "place": ["Where should it be?", "Which venue would you like?", "To which room or address does it move?"],
+    "number": ["What is your new phone number?", "Could you give me the digits?"],
+    "verification code": ["What does the code say?", "Could you share the six digits with me?"],
+    "task": ["What should I remind you of?", "What is the reminder about?"],
+    "receiver": ["Who should get it?", "Which contact do you mean?", "To which person?", "What is the username?"],
+    "message": ["What should it say?", "What would you like to tell them?"],
+    "text": ["What should the body be?", "What would you like to tell them?"],
+}
+
+
+def test_one_asks_in_ones_own_words() -> None:
+    seen = set()
+    for task in all_tasks():
+        for slot in (reply.slot for reply in task.user.replies if reply.slot) if task.user else ():
+            seen.add(slot)
+            for question in QUESTIONS[slot]:
+                reply, _ = hear(task.user, Conversation(), question)
+                assert reply is not None, question
+                assert reply.slot == slot, question
+    assert seen == set(QUESTIONS)

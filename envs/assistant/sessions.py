@@ -22,7 +22,7 @@ def recover(d: Draft) -> str:
     words = d.say("recover", username=quote(username), address=address, password=quote(password))
     d.call("SendVerificationCode", username=username, email=address)
     code = d.sandbox.state.table("Account").get(username)["verification_code"]  # type: ignore[index]
-    d.ask("verification code", ("verification code", "code"), d.say("reply_code", code=code))
+    d.ask("verification code", ("verification code", "code", "digits"), d.say("reply_code", code=code))
     d.barrier()
     d.call("ResetPassword", username=username, verification_code=code, new_password=password)
     d.barrier()

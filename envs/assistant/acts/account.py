@@ -20,7 +20,7 @@ def change_phone(d: Draft, ask: bool = False) -> str:
     )
     words = d.say("change_phone_ask" if ask else "change_phone", phone=phone, password=quote(password))
     if ask:
-        d.ask("number", ("number", "phone"), d.say("reply_phone", phone=phone))
+        d.ask("number", ("number", "phone", "digits"), d.say("reply_phone", phone=phone))
     d.call("UpdateAccountInformation", password=password, new_phone_number=phone)
     return words
 

@@ -8,6 +8,9 @@ from tir_gym.envs.assistant.draft import Draft, Infeasible, quote
 from tir_gym.envs.assistant.finders import Person, some_event, someone
 from tir_gym.envs.assistant.speech import say_list, say_time
 
+WHEN = ("time", "when", "hour", "slot", "the start", "o'clock", "set to", "set for")
+"""Words of a question that asks for a time."""
+
 
 def create_meeting(d: Draft, ask: bool = False) -> str:
     people: list[Person] = []
@@ -28,7 +31,11 @@ def meet(d: Draft, people: list[Person], ask: bool = False) -> str:
         **say_times(start, end),
     )
     if ask:
-        d.ask("time", ("time", "when", "hour"), d.say("reply_times", **say_times(start, end)))
+        d.ask(
+            "time",
+            WHEN,
+            d.say("reply_times", **say_times(start, end)),
+        )
     d.call(
         "CreateEvent", name=name, event_type="meeting", start_time=str(start), end_time=str(end), attendees=attendees
     )
@@ -65,7 +72,11 @@ def reschedule(d: Draft, ask: bool = False) -> str:
     day = d.say_day(start.date())
     words = d.say("reschedule_ask" if ask else "reschedule", event=event.words, day=day, **say_times(start, end))
     if ask:
-        d.ask("time", ("time", "when", "hour"), d.say("reply_times", **say_times(start, end)))
+        d.ask(
+            "time",
+            WHEN,
+            d.say("reply_times", **say_times(start, end)),
+        )
     d.call("ModifyEvent", event_id=event.at("event_id"), new_start_time=str(start), new_end_time=str(end))
     return words
 
@@ -75,7 +86,11 @@ def relocate(d: Draft, ask: bool = False) -> str:
     place = d.pick([room for room in d.words.rooms if room != event.record["location"]])
     words = d.say("relocate_ask" if ask else "relocate", event=event.words, place=quote(place))
     if ask:
-        d.ask("place", ("place", "where", "location", "room", "venue"), d.say("reply_place", place=quote(place)))
+        d.ask(
+            "place",
+            ("place", "where", "location", "room", "venue", "address"),
+            d.say("reply_place", place=quote(place)),
+        )
     d.call("ModifyEvent", event_id=event.at("event_id"), new_location=place)
     return words
 

@@ -14,7 +14,9 @@ def text_person(d: Draft, ask: bool = False) -> str:
     words = d.say("text_person_ask" if ask else "text_person", person=person.words, text=quote(text))
     if ask:
         d.ask(
-            "message", ("message", "text", "say", "write", "content", "wording"), d.say("reply_text", text=quote(text))
+            "message",
+            ("message", "text", "say", "tell", "write", "content", "wording"),
+            d.say("reply_text", text=quote(text)),
         )
     d.call("SendMessage", receiver=receiver, message=text)
     return words
@@ -23,7 +25,11 @@ def text_person(d: Draft, ask: bool = False) -> str:
 def text_receiver_unknown(d: Draft, ask: bool = True) -> str:
     text, username = d.say("a_note", topic=d.new_topic()), d.pick(d.others())
     words = d.say("text_nobody_ask", text=quote(text))
-    d.ask("receiver", ("receiver", "recipient", "who", "to?", "username"), d.say("reply_receiver", username=username))
+    d.ask(
+        "receiver",
+        ("receiver", "recipient", "who", "to?", "username", "person", "contact"),
+        d.say("reply_receiver", username=username),
+    )
     d.call("SendMessage", receiver=username, message=text)
     return words
 
@@ -42,7 +48,11 @@ def mail_people(d: Draft, ask: bool = False) -> str:
         body=quote(body),
     )
     if ask:
-        d.ask("text", ("text", "body", "say", "write", "content", "message"), d.say("reply_text", text=quote(body)))
+        d.ask(
+            "text",
+            ("text", "body", "say", "tell", "write", "content", "message", "wording"),
+            d.say("reply_text", text=quote(body)),
+        )
     d.call("SendEmail", to=addresses, subject=subject, body=body)
     return words
 

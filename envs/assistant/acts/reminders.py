@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import time
 
-from tir_gym.envs.assistant.acts.calendar import a_slot
+from tir_gym.envs.assistant.acts.calendar import WHEN, a_slot
 from tir_gym.envs.assistant.draft import Draft, Infeasible, quote
 from tir_gym.envs.assistant.finders import alarms_between, some_alarm, some_event, some_reminder
 from tir_gym.envs.assistant.items import text_item
@@ -70,7 +70,7 @@ def add_alarm(d: Draft, ask: bool = False) -> str:
     at = _new_alarm(d)
     words = d.say("add_alarm_ask" if ask else "add_alarm", time=say_time(at))
     if ask:
-        d.ask("time", ("time", "when", "hour"), d.say("reply_time", time=say_time(at)))
+        d.ask("time", WHEN, d.say("reply_time", time=say_time(at)))
     d.call("AddAlarm", time=str(at))
     return words
 
