@@ -204,8 +204,9 @@ def test_progress_pays_a_stage_only_after_the_ones_before() -> None:
     assert pay(credit, 0, [ToolCall("c")], [ToolResult()]).reward == 0.0
     assert pay(credit, 1, [ToolCall("a")], [ToolResult()]).reward == 1.0
     assert pay(credit, 2, [ToolCall("b")], [ToolResult()]).reward == 2.0
-    with pytest.raises(UsageError, match="staged"):
-        get_reward({"staged": True, "matching": "ordered"})
+    for odd in ({"matching": "ordered", "strictness": "strict"}, {"strictness": "graded"}):
+        with pytest.raises(UsageError, match="staged"):
+            get_reward({"staged": True, **odd})
 
 
 def test_prices_of_the_economy_and_format_terms() -> None:

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook import NotebookEnv, make_task
+from notebook import TOOLS, WORLD, NotebookEnv, make_task
 from pydantic import ValidationError
 
 import tir_gym
 from tir_gym.dialects import get_dialect
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
-from tir_gym.records import AnswerCheck, StateCheck, TaskLimits
+from tir_gym.records import AnswerCheck, StateCheck, Task, TaskLimits
 from tir_gym.registration import cards
+from tir_gym.sandboxes.state import StateSandbox
 
 IDS = [card.id for card in cards().values() if not card.needs]
 
@@ -263,6 +265,37 @@ def test_budgets_truncate() -> None:
     late = NotebookEnv(task=make_task("move", limits=TaskLimits(max_seconds=1e-9)))
     late.reset()
     assert late.step(look)[4]["ending"] == "max_seconds"
+
+
+def test_one_message_can_only_cost_so_much() -> None:
+    env = NotebookEnv(task=make_task("move", limits=TaskLimits(max_calls_per_turn=4)), dialect="hermes")
+    env.reset()
+    assert env.step("<tool_call>" * 5000)[1] == pytest.approx(-4 * 0.05)
+    assert env.step(act(*[("nope", {})] * 500))[1] == pytest.approx(-4 * 0.05)
+    beyond = [("nope", {})] * 4 + [("list_notes", {"owner": "ann"})]
+    paper = NotebookEnv(task=make_task("move", limits=TaskLimits(max_calls_per_turn=4)), reward="paper")
+    paper.reset()
+    assert paper.step(act(*beyond))[1] == 0.0
+
+
+def test_a_sandbox_that_breaks_is_a_typed_infrastructure_failure() -> None:
+    class Broken(NotebookEnv):
+        def make_sandbox(self, task: Task) -> StateSandbox:
+            return Unplugged(TOOLS, WORLD, datetime.fromisoformat(task.now))
+
+    class Unplugged(StateSandbox):
+        def fork(self) -> StateSandbox:
+            return Unplugged(TOOLS, WORLD, self.state.now)
+
+        def run_turn(self, calls: Any) -> Any:
+            raise ConnectionError("no route")
+
+    env = Broken(task="move")
+    env.reset()
+    *_, truncated, info = env.step(act(("list_notes", {"owner": "ann"})))
+    assert truncated
+    assert info["infra_error"]["kind"] == "sandbox_bug"
+    assert "no route" in info["infra_error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["explode", "babble"])

@@ -7,6 +7,7 @@ and where its tools run (`make_sandbox`). See `docs/new-environment.md`.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from tir_gym.user import hear
 
 Action: TypeAlias = str | dict[str, Any]
 Split: TypeAlias = Literal["train", "test"]
+
+log = logging.getLogger("tir_gym.env")
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -225,15 +228,9 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.ending is None:
             self._check_budgets(episode)
         outcome = self._outcome(episode) if episode.terminated else None
-        event = TurnEvent(
-            turn=number,
-            calls=played.calls,
-            results=played.results,
-            malformed=len(played.malformed),
-            stage=stage,
-            text=played.text,
-            seconds=episode.lap() if self.reward.seconds else 0.0,
-        )
+        limit = episode.prepared.task.limits.max_calls_per_turn
+        seconds = episode.lap() if self.reward.seconds else 0.0
+        event = TurnEvent.of(number, played, limit=limit, stage=stage, seconds=seconds)
         match = episode.credit.turn(event, last=episode.ending is not None, outcome=outcome)
         played.reward, played.parts = match.reward, match.parts
         info: dict[str, Any] = {"match": match}
@@ -366,7 +363,13 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         calls = [item for item in message.items if not isinstance(item, Malformed)]
         if len(calls) < len(message.items):
             played.malformed = tuple([item.reason for item in message.items if isinstance(item, Malformed)])
-        results = episode.sandbox.run_turn(calls[:limit])
+        try:
+            results = episode.sandbox.run_turn(calls[:limit])
+        except InfrastructureError:
+            raise
+        except Exception as bug:
+            log.exception("the sandbox broke on a turn of %s", episode.prepared.task.id)
+            raise InfrastructureError(f"{type(bug).__name__}: {bug}", kind="sandbox_bug") from bug
         if len(calls) > limit:
             text = f"at most {limit} calls in one message; this one was not run"
             results += [ToolResult(error=text, error_kind="refused")] * (len(calls) - limit)

@@ -40,15 +40,8 @@ def rescore(
         last = ended and number == len(trace.turns) - 1
         if last and trace.terminated:
             paid = outcome(spec.outcome_by, trace.checks, task.gold.checks, turn.text)
-        event = TurnEvent(
-            turn=number,
-            calls=turn.calls,
-            results=turn.results,
-            malformed=len(turn.malformed),
-            stage=stage,
-            text=turn.text,
-            seconds=turn_seconds[number] if number < len(turn_seconds) else 0.0,
-        )
+        seconds = turn_seconds[number] if number < len(turn_seconds) else 0.0
+        event = TurnEvent.of(number, turn, limit=task.limits.max_calls_per_turn, stage=stage, seconds=seconds)
         match = credit.turn(event, last=last, outcome=paid)
         turns.append(turn.model_copy(update={"reward": match.reward, "parts": match.parts}))
         stage += sum(message["role"] == "user" for message in turn.observation)

@@ -35,7 +35,7 @@ class RewardSpec(Record):
     """Whether a call that failed can be matched with a gold call that succeeds."""
     staged: bool = False
     """Whether a gold call pays only once all gold calls of earlier stages are fully matched; a stage is a level of the
-    gold DAG."""
+    gold DAG. With hard matching and strict credit only."""
     epsilon: float = Field(default=0.1, gt=0)
     """Entropy of `soft` matching."""
     rescale: bool = False
@@ -70,8 +70,11 @@ class RewardSpec(Record):
 
     @model_validator(mode="after")
     def _soft_has_no_stages(self) -> RewardSpec:
-        if self.staged and self.matching != "hard":
-            raise ValueError(f"staged=True goes with matching='hard', not {self.matching!r}")
+        if self.staged and (self.matching, self.strictness) != ("hard", "strict"):
+            raise ValueError(
+                f"staged=True goes with matching='hard' and strictness='strict', not {self.matching!r} and "
+                f"{self.strictness!r}: only there is the best assignment also the best stage by stage"
+            )
         return self
 
     @property
