@@ -162,6 +162,8 @@ def run_plan(plan: Plan, store: Store) -> Finished:
         for row in run.episodes():
             if row.infra_error is None:
                 finished, succeeded = finished + 1, succeeded + bool(row.success)
+        if not finished:
+            note(f"run {run.name} holds no finished episode: it begins now")
     with progress(f"{plan.agent} on {plan.env_id}", plan.episodes, done=finished) as tick:
 
         def on_episode(played: PlayedEpisode, task: str, repeat: int) -> None:
