@@ -1,7 +1,8 @@
 """Matching the calls of an agent with the calls of a gold trace: similarity, and four ways to assign."""
 
+from tir_gym.matching.batch import hard_batch, similarity_batch
 from tir_gym.matching.gold_index import GoldIndex, Strictness
-from tir_gym.matching.hard import Assignment, hard, hard_batch
+from tir_gym.matching.hard import Assignment, hard
 from tir_gym.matching.incremental import IncrementalAssignment
 from tir_gym.matching.matcher import Matcher, TurnCredit
 from tir_gym.matching.ordered import ordered
@@ -20,6 +21,7 @@ __all__ = [
     "hard_batch",
     "ordered",
     "similarity",
+    "similarity_batch",
     "similarity_matrix",
     "soft",
     "soft_batch",

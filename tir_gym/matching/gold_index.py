@@ -85,15 +85,20 @@ class GoldIndex:
         return scores
 
 
+def ruled(rules: Rules | None, key: str) -> Comparator | None:
+    """The comparator of an argument; `None` where it is JSON's equality."""
+    rule = rules.get(key, "exact") if rules else "exact"
+    if rule == "exact":
+        return None
+    return comparator(rule) if isinstance(rule, str) else rule
+
+
 def _ruled(values: list[_GoldValue], rules: Rules) -> list[_GoldValue]:
     """The values, with their comparators where rules say so."""
     found: list[_GoldValue] = []
     for key, value, kind, same in values:
-        rule = rules.get(key, "exact")
-        if rule == "exact":
-            found.append((key, value, kind, same))
-        else:
-            found.append((key, value, None, comparator(rule) if isinstance(rule, str) else rule))
+        rule = ruled(rules, key)
+        found.append((key, value, kind, same) if rule is None else (key, value, None, rule))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -39,10 +38,7 @@ def hard(similarity: ArrayLike, *, unmatched_penalty: float = 0.0) -> Assignment
     earned = [-unmatched_penalty if unmatched_penalty else 0.0] * matrix.shape[0]
     if matrix.size == 0:
         return Assignment((), 0.0, np.array(earned))
-    try:
-        rows, columns = _solver()(matrix, maximize=True)
-    except ValueError:
-        raise _not_such(matrix) from None
+    rows, columns = solve(matrix)
     total, pairs = 0.0, []
     for i, j, weight in zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True):
         if weight > 0.0:
@@ -52,37 +48,44 @@ def hard(similarity: ArrayLike, *, unmatched_penalty: float = 0.0) -> Assignment
     return Assignment(tuple(pairs), total, np.array(earned))
 
 
-def hard_batch(similarities: Sequence[Any], *, unmatched_penalty: float = 0.0) -> list[Assignment]:
-    """`hard` of many problems of any sizes.
-
-    Args:
-        similarities: Matrices `[P_n, G_n]`, NumPy, or torch tensors on any device: the rewards are then tensors there.
-            An exact assignment is sequential work, so it is done on the CPU either way.
-        unmatched_penalty: See `hard`.
-    """
-    found = []
-    for matrix in similarities:
-        if isinstance(matrix, (np.ndarray, list, tuple)):
-            found.append(hard(matrix, unmatched_penalty=unmatched_penalty))
-            continue
-        done = hard(matrix.detach().cpu().numpy(), unmatched_penalty=unmatched_penalty)
-        found.append(Assignment(done.pairs, done.total, matrix.new_tensor(done.rewards)))
-    return found
-
-
 def as_matrix(similarity: ArrayLike) -> NDArray[np.float64]:
     """The similarities as a float array `[P, G]`.
 
     Raises:
         UsageError: Another shape, or an entry that is negative or not finite.
     """
+    matrix = two_sided(similarity)
+    # The least entry tells of NaN as well; an infinite one is refused by the solver.
+    if not matrix.min(initial=0.0) >= 0.0:
+        raise _not_such(matrix)
+    return matrix
+
+
+def two_sided(similarity: ArrayLike) -> NDArray[np.float64]:
+    """A float array `[P, G]`, whatever its entries.
+
+    Raises:
+        UsageError: Another shape.
+    """
     matrix = np.asarray(similarity, dtype=np.float64)
     if matrix.ndim == 1 and matrix.size == 0:
         matrix = matrix.reshape(0, 0)
-    # The least entry tells of NaN as well; an infinite one is refused by the solver.
-    if matrix.ndim != 2 or (matrix.size and not matrix.min() >= 0.0):
+    if matrix.ndim != 2:
         raise _not_such(matrix)
     return matrix
+
+
+def solve(matrix: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the best pairs, by row; some may have no weight.
+
+    Raises:
+        UsageError: An entry that is not finite.
+    """
+    try:
+        rows, columns = _solver()(matrix, maximize=True)
+    except ValueError:
+        raise _not_such(matrix) from None
+    return rows, columns
 
 
 @cache

@@ -12,15 +12,18 @@ Call: TypeAlias = ToolCall | GoldCall | Mapping[str, Any]
 
 
 def call_parts(call: Any, fold_names: bool = False) -> tuple[str | None, dict[str, Any] | None]:
-    """Name and arguments; `None` for a name that is no text and for arguments that are no object."""
+    """Name and arguments; `None` for both where the name is no text or the arguments are no object."""
     name: Any
     arguments: Any
     if isinstance(call, dict):  # before the records, because asking for a dict is quicker
-        name, arguments = call.get("name"), call.get("arguments", {})
+        name, arguments = call.get("name"), call.get("arguments", _NO_ARGUMENTS)
     elif isinstance(call, (ToolCall, GoldCall)):
         name, arguments = call.name, call.arguments
     else:
         return None, None
-    if not isinstance(name, str):
-        return None, None
-    return name.casefold() if fold_names else name, arguments if isinstance(arguments, dict) else None
+    if isinstance(name, str) and isinstance(arguments, dict):
+        return name.casefold() if fold_names else name, arguments
+    return None, None
+
+
+_NO_ARGUMENTS: dict[str, Any] = {}
