@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import random
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from tir_gym.matching import (
     hard_batch,
     ordered,
     similarity,
+    similarity_batch,
     similarity_matrix,
     soft,
     soft_batch,
@@ -91,12 +95,99 @@ def test_soft_marginals_are_uniform(matrix: np.ndarray, epsilon: float) -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(matrices(6, 5), max_size=6))
-def test_batches_equal_single_problems(problems: list[np.ndarray]) -> None:
+@given(st.lists(matrices(6, 5), max_size=6), st.sampled_from([0.0, 0.5]))
+def test_batches_equal_single_problems(problems: list[np.ndarray], penalty: float) -> None:
     for one, alone in zip(soft_batch(problems), map(soft, problems), strict=True):
         np.testing.assert_allclose(one.plan, alone.plan, atol=1e-9)
-    for one, alone in zip(hard_batch(problems), map(hard, problems), strict=True):
+    solved = hard_batch(problems, unmatched_penalty=penalty)
+    for one, problem in zip(solved, problems, strict=True):
+        alone = hard(problem, unmatched_penalty=penalty)
         assert (one.pairs, one.total) == (alone.pairs, alone.total)
+        assert one.rewards.tolist() == alone.rewards.tolist()
+
+
+@pytest.mark.parametrize("bad", [[[math.nan]], [1.0, 2.0], [[math.inf]], [[-1.0, 2.0]]])
+def test_hard_batch_refuses_what_hard_refuses(bad: Any) -> None:
+    with pytest.raises(UsageError) as alone:
+        hard(bad)
+    with pytest.raises(UsageError) as together:
+        hard_batch([np.eye(2), bad, np.zeros((0, 3))])
+    assert str(together.value) == str(alone.value)
+
+
+# Many similarities at once
+
+numbers = [0, 1, -1, -2, 1.0, True, False, math.nan, math.inf, -0.0, 10**400, 2**61, float(2**61)]
+nested = [[], [1], [1.0], [True], ["a", None], ["a", [1]], (1,), {}, {"k": 1}, {"k": True}, {"k": [math.nan]}]
+others = [None, "1", "a", "A  ", set(), b"a", IntEnum("Level", ["LOW"]).LOW, StrEnum("Letter", ["a"]).a]
+odd_values = st.sampled_from([*numbers, *nested, *others])
+some_calls = st.fixed_dictionaries(
+    {"name": st.sampled_from(["f", "F", "g"]), "arguments": st.dictionaries(st.sampled_from("xyz"), odd_values)}
+)
+no_calls = st.sampled_from(
+    [
+        None,
+        7,
+        "f",
+        [],
+        {},
+        {"name": None},
+        {"name": "f"},
+        {"name": ["f"], "arguments": {}},
+        {"name": "f", "arguments": []},
+    ]
+)
+any_call = (
+    some_calls | no_calls | some_calls.map(lambda call: ToolCall(call["name"], {"x": call["arguments"].get("x")}))
+)
+gold_entry = any_call | st.lists(any_call, max_size=3)
+rule = st.sampled_from(["exact", "folded", "set", "number:1", lambda a, b: a is None])
+gold_side = st.lists(st.tuples(gold_entry, st.none() | st.dictionaries(st.sampled_from("xyz"), rule)), max_size=4)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.tuples(st.lists(any_call, max_size=5), gold_side, st.booleans()), max_size=4),
+    st.sampled_from(["partial", "graded", "strict"]),
+    st.booleans(),
+)
+def test_similarities_of_many_problems_are_those_of_each(problems: list[Any], strictness: Any, fold: bool) -> None:
+    predicted = [calls for calls, _, _ in problems]
+    gold = [[entry for entry, _ in side] for _, side, _ in problems]
+    rules = [[rules for _, rules in side] if ruled else None for _, side, ruled in problems]
+    options: dict[str, Any] = {"strictness": strictness, "fold_names": fold}
+    together = similarity_batch(predicted, gold, comparators=rules, **options)
+    for found, calls, side, given_rules in zip(together, predicted, gold, rules, strict=True):
+        alone = similarity_matrix(calls, side, comparators=given_rules, **options)
+        assert found.shape == alone.shape
+        assert found.tolist() == alone.tolist()
+
+
+def test_as_many_problems_as_one_likes() -> None:
+    rng = random.Random(0)
+    problems = [
+        [
+            [ToolCall(rng.choice("fg"), {"x": rng.randrange(3), "y": rng.randrange(2)}) for _ in range(n % 5)]
+            for n in pair
+        ]
+        for pair in itertools.product(range(20), range(20))
+    ]
+    predicted, gold = [p for p, _ in problems], [g for _, g in problems]
+    for found, p, g in zip(similarity_batch(predicted, gold), predicted, gold, strict=True):
+        assert found.tolist() == similarity_matrix(p, g).tolist()
+    assert similarity_batch([], []) == []
+    with pytest.raises(UsageError, match="2 predicted, 1 gold"):
+        similarity_batch([[], []], [[]])
+
+
+def test_many_similarities_of_values_nested_too_deeply() -> None:
+    deep, other = [], []
+    for _ in range(100_000):
+        deep, other = [deep], [other]
+    calls = [{"name": "f", "arguments": {"x": value}} for value in (deep, other, 0)]
+    found = similarity_batch([calls], [calls])[0]
+    assert found.tolist() == similarity_matrix(calls, calls).tolist()
+    assert found[0, 1] < 1.0
 
 
 def test_batches_on_tensors() -> None:
