@@ -141,3 +141,16 @@ def test_json_equality_survives_depth() -> None:
         deep = [deep]
     assert not json_equal(deep, [deep])
     assert token(deep) != token(deep)
+
+
+def test_sets_of_deep_values_do_not_raise() -> None:
+    def nested(depth: int) -> Any:
+        value: Any = 1
+        for _ in range(depth):
+            value = {"a": value}
+        return value
+
+    for depth in (10, 300, 400, 500, 700, 900, 5000):
+        for name in ("set", "subset"):
+            assert comparator(name)([nested(depth)], [nested(depth)]) in (True, False)
+    assert comparator("set")([nested(10)], [nested(10)])

@@ -16,6 +16,7 @@ Others are added by code, with `register_comparator`; a name in a task's data ne
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -133,13 +134,20 @@ def _same_day(a: Any, b: Any) -> bool:
 
 
 def _same_set(a: Any, b: Any) -> bool:
-    lists = isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))
-    return lists and set(map(token, a)) == set(map(token, b))
+    return _as_sets(a, b, operator.eq)
 
 
 def _includes(a: Any, b: Any) -> bool:
-    lists = isinstance(a, (list, tuple)) and isinstance(b, (list, tuple))
-    return lists and set(map(token, a)) >= set(map(token, b))
+    return _as_sets(a, b, operator.ge)
+
+
+def _as_sets(a: Any, b: Any, related: Callable[[set[Any], set[Any]], bool]) -> bool:
+    if not isinstance(a, (list, tuple)) or not isinstance(b, (list, tuple)):
+        return False
+    try:
+        return related(set(map(token, a)), set(map(token, b)))
+    except RecursionError:  # tokens of deep values can be hashed and still be too deep to compare
+        return False
 
 
 def _matches(a: Any, b: Any) -> bool:
