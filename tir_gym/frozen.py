@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 DEEPEST = 80
@@ -83,20 +82,16 @@ def freeze(value: Any, _depth: int = 0) -> Any:
 
 def is_deep(value: Any) -> bool:
     """Whether JSON data is nested more than `DEEPEST` deep."""
-    level = [value]
-    for _ in range(DEEPEST + 1):
-        level = [child for node in level for child in _children(node)]
+    level = [value] if isinstance(value, _CONTAINERS) else []
+    for _ in range(DEEPEST):
         if not level:
             return False
-    return True
+        children = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        level = [child for child in children if isinstance(child, _CONTAINERS)]
+    return bool(level)
 
 
-def _children(node: Any) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, (list, tuple)) else ()
-
-
+_CONTAINERS = (dict, list, tuple)
 _PASSED = frozenset({str, float, bool, type(None), FrozenDict, FrozenList})
 _LONGEST_INTEGER = 14_000
 """Bits; Python reads and writes integers of at most 4,300 digits."""
