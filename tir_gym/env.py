@@ -234,7 +234,7 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         match = episode.credit.turn(event, last=episode.ending is not None, outcome=outcome)
         played.reward, played.parts = match.reward, match.parts
         info: dict[str, Any] = {"match": match}
-        if episode.conversation.stage != stage:
+        if not message.items and episode.conversation.stage != stage:
             info |= self.user_turn_info(episode.prepared.task, episode.conversation.stage)
         terminated = truncated = False
         if episode.ending is not None:

@@ -89,6 +89,10 @@ class ToolResult(Record):
     error_kind: str | None = None
     """`refused`, `invalid_arguments`, `unknown_tool`, `conflict` or `malformed`."""
 
+    def __init__(self, content: Json = None, error: str | None = None, error_kind: str | None = None) -> None:
+        fields = {"content": content, "error": error, "error_kind": error_kind}
+        self.__pydantic_validator__.validate_python(fields, self_instance=self)
+
     @property
     def ok(self) -> bool:
         return self.error is None

@@ -38,13 +38,18 @@ class World:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data: FrozenDict = freeze(data)
+        self._found: dict[Path, Mapping[str, Any]] = {}  # tables that were looked up, for the next time
 
     def records(self, path: Path) -> Mapping[str, Any]:
         """The records of the table at `path`; empty where there is none."""
-        node: Any = self.data
-        for step in path:
-            node = node.get(step, _EMPTY)
-        return node  # type: ignore[no-any-return]
+        found = self._found.get(path)
+        if found is None:
+            found = self.data
+            for step in path:
+                found = found.get(step, _EMPTY)
+            if found is not _EMPTY:  # what is not there may be asked for under any name
+                self._found[path] = found
+        return found
 
     @cached_property
     def hash(self) -> int:
@@ -160,8 +165,10 @@ class State(Injected):
                 yield path, rows
 
     def _read(self, path: Path, key: str) -> Any:
-        changed = self._changes.get(path, _EMPTY)
-        return changed[key] if key in changed else self.world.records(path).get(key)
+        changed = self._changes.get(path)
+        if changed is not None and key in changed:
+            return changed[key]
+        return self.world.records(path).get(key)
 
     def _write(self, path: Path, key: str, after: Any) -> None:
         before = self._read(path, key)
