@@ -32,7 +32,7 @@ def side(calls: list[ToolCall], stages: list[int] | None = None, edges: tuple[tu
     nothing = tuple(() for _ in calls)
     after = tuple(tuple(i for i, j in edges if j == n) for n in range(len(calls)))
     gold = ReplayedGold(trace, tuple(calls), nothing, tuple(ToolResult() for _ in calls), after, {}, {}, None)
-    return GoldSide(gold, tuple({} for _ in calls))
+    return GoldSide(gold, {})
 
 
 def pay(credit: Credit, turn: int, calls: Any, results: Any, *, stage: int = 0, **ending: Any) -> Match:
@@ -270,3 +270,23 @@ def test_a_spec_describes_itself() -> None:
     )
     assert "soft matching (epsilon 0.1)" in PRESETS["paper-soft"].describe()
     assert RewardSpec.model_validate_json(PRESETS["progress"].model_dump_json()) == PRESETS["progress"]
+
+
+def test_another_way_is_compared_as_its_own_tool_says() -> None:
+    main, other = ToolCall("mail", {"q": "Lunch"}), ToolCall("chat", {"q": "Lunch"})
+    plain = side([main])
+    gold = replace(plain.gold, others=((other,),))
+    credit = Credit(PRESETS["default"], [GoldSide(gold, {"chat": {"q": "folded"}})])
+    match = pay(credit, 0, [ToolCall("chat", {"q": "lunch"})], [ToolResult()])
+    assert match.value == 1.0
+    assert match.calls[0]["way"] == 1
+    assert match.calls[0]["right"] == ["q"]
+    assert (
+        pay(
+            Credit(PRESETS["default"], [GoldSide(gold, {"chat": {"q": "folded"}})]),
+            0,
+            [ToolCall("mail", {"q": "lunch"})],
+            [ToolResult()],
+        ).value
+        < 1.0
+    )

@@ -93,7 +93,7 @@ class PreparedTask:
             raise UsageError(f"task {self.task.id}: {error}") from None
         finally:
             self._root.restore(self._start)
-        return GoldSide(gold, tuple(comparators.get(call.name, {}) for call in gold.calls))
+        return GoldSide(gold, comparators)
 
 
 class _Kept:

@@ -24,7 +24,8 @@ class GoldIndex:
 
     Args:
         gold: The calls; for one that may be done in several ways, a list of calls, of which the most similar counts.
-        comparators: One mapping per gold call; strict JSON equality where it is silent.
+        comparators: One mapping per gold call, or a mapping of tool name to such a mapping, which then holds for every
+            call of the tool; strict JSON equality where it is silent.
         strictness: See `similarity.py`.
         fold_names: Compare the calls' names without regard to case.
     """
@@ -32,11 +33,15 @@ class GoldIndex:
     def __init__(
         self,
         gold: Sequence[Call | Sequence[Call]],
-        comparators: Sequence[Rules | None] | None = None,
+        comparators: Sequence[Rules | None] | Mapping[str, Rules] | None = None,
         *,
         strictness: Strictness = "partial",
         fold_names: bool = False,
     ) -> None:
+        by_tool: dict[str | None, Rules] = {}
+        if isinstance(comparators, Mapping):
+            by_tool = {tool.casefold() if fold_names else tool: rules for tool, rules in comparators.items()}
+            comparators = None
         self.strictness: Strictness = strictness
         self.fold_names = fold_names
         self._nothing = [0.0] * len(gold)
@@ -49,7 +54,8 @@ class GoldIndex:
                     values: list[_GoldValue] = [
                         (key, value, _ATOMS.get(type(value)), json_equal) for key, value in arguments.items()
                     ]
-                    found = (column, len(values), _ruled(values, rules) if rules else values)
+                    own = by_tool.get(name, rules) if by_tool else rules
+                    found = (column, len(values), _ruled(values, own) if own else values)
                     self._by_name.setdefault(name, []).append(found)
 
     def __len__(self) -> int:

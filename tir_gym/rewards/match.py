@@ -58,13 +58,13 @@ class Match:
             }
             if gold is not None:
                 ways = [self._side.gold.calls[gold], *self._side.gold.others[gold]]
-                rules = self._side.comparators[gold]
+                rules = [self._side.comparators.get(way.name, {}) for way in ways]
                 alike = [
-                    similarity(call, way, comparators=rules, strictness=strictness, fold_names=fold_names)
-                    for way in ways
+                    similarity(call, way, comparators=own, strictness=strictness, fold_names=fold_names)
+                    for way, own in zip(ways, rules, strict=True)
                 ]
-                entry["way"] = alike.index(max(alike))
-                entry |= _arguments(call.arguments, ways[entry["way"]].arguments, rules)
+                best = entry["way"] = alike.index(max(alike))
+                entry |= _arguments(call.arguments, ways[best].arguments, rules[best])
             entries.append(entry)
         return tuple(entries)
 

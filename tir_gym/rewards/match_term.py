@@ -33,8 +33,8 @@ class GoldSide:
     """The gold side of the matching: one replayed trace, with its comparators."""
 
     gold: ReplayedGold
-    comparators: tuple[Mapping[str, str], ...]
-    """Comparators by argument name, one mapping per gold call."""
+    comparators: Mapping[str, Mapping[str, str]]
+    """Comparators by argument name, by tool name."""
     _indices: dict[tuple[str, bool], GoldIndex] = field(default_factory=dict, repr=False, compare=False)
 
     def index(self, spec: RewardSpec) -> GoldIndex:
