@@ -37,6 +37,25 @@ class InfrastructureError(TirGymError):
         self.kind = kind
 
 
+class SandboxDied(InfrastructureError):
+    """A sandbox is gone or answers no more, and no code that it ran can have done that."""
+
+    def __init__(self, message: str, *, tool: str | None = None) -> None:
+        super().__init__(message, tool=tool, kind="sandbox_died")
+
+
+class SandboxUnavailable(InfrastructureError):
+    """A sandbox cannot be had here: no engine, no image, no server, or a kernel without what it needs.
+
+    Args:
+        message: What is missing and how to get it.
+        kind: `engine_missing`, `image_missing`, `tier_missing`, `server_missing`, ...
+    """
+
+    def __init__(self, message: str, *, kind: str = "sandbox_unavailable") -> None:
+        super().__init__(message, kind=kind)
+
+
 class ToolError(Exception):
     """A tool's declared refusal, raised inside a tool; the agent sees the text as the call's error."""
 
@@ -59,3 +78,63 @@ class Conflict(ToolError):
     """A call would overwrite what another call of the same turn has just written."""
 
     kind = "conflict"
+
+
+class LimitReached(ToolError):
+    """The call reached a limit of its sandbox (`Limits`); `kind` says which."""
+
+    kind = "limit"
+
+
+class CpuLimit(LimitReached):
+    """More processor time than `cpu_seconds`."""
+
+    kind = "cpu_limit"
+
+
+class TimeLimit(LimitReached):
+    """More time on the clock than `wall_seconds`."""
+
+    kind = "time_limit"
+
+
+class MemoryLimit(LimitReached):
+    """More than `memory` bytes."""
+
+    kind = "memory_limit"
+
+
+class ProcessLimit(LimitReached):
+    """More than `processes` processes and threads."""
+
+    kind = "process_limit"
+
+
+class FileLimit(LimitReached):
+    """More than `files` files and folders."""
+
+    kind = "file_limit"
+
+
+class DiskLimit(LimitReached):
+    """More than `disk` bytes in files."""
+
+    kind = "disk_limit"
+
+
+class OutputLimit(LimitReached):
+    """More than `output` bytes given back."""
+
+    kind = "output_limit"
+
+
+class CodeRaised(ToolError):
+    """The agent's code raised, or its command ended with a status other than 0."""
+
+    kind = "raised"
+
+
+class CodeDied(ToolError):
+    """The agent's code ended its own interpreter, by a signal or an exit that nothing can catch."""
+
+    kind = "died"

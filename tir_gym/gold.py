@@ -42,9 +42,9 @@ class ReplayedGold:
     changes: Mapping[str, Any]
     """The sandbox's diff at the end."""
     stage_starts: Mapping[int, Any]
-    """Snapshot of the sandbox after the calls of all earlier stages, by stage."""
+    """Snapshot of the sandbox after the calls of all earlier stages, by stage; empty unless asked for."""
     end: Any
-    """Snapshot of the sandbox after all calls."""
+    """Snapshot of the sandbox after all calls; `None` unless asked for."""
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -61,13 +61,16 @@ class ReplayedGold:
         return [[i for i, at in enumerate(level) if at == n] for n in sorted(set(level))]
 
 
-def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> ReplayedGold:
+def replay(
+    trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None, picture_stages: bool = False
+) -> ReplayedGold:
     """Run the gold calls in the sandbox, which is left in the end state.
 
     Args:
         trace: What to run.
         sandbox: In its initial state.
         skip: Leave out this call, to see whether it matters.
+        picture_stages: Keep snapshots of the stages; each may hold a live process, so only who needs them asks.
 
     Raises:
         UsageError: A reference points nowhere.
@@ -76,9 +79,9 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
     calls: list[ToolCall] = []
     others: list[tuple[ToolCall, ...]] = []
     results: list[ToolResult] = []
-    stages: dict[int, Any] = {0: sandbox.snapshot()}
+    stages: dict[int, Any] = {0: sandbox.snapshot()} if picture_stages else {}
     for i, gold in enumerate(trace.calls):
-        if gold.stage not in stages:
+        if picture_stages and gold.stage not in stages:
             stages[gold.stage] = sandbox.snapshot()
         if i == skip:
             calls.append(ToolCall(gold.name, {}))
@@ -97,7 +100,7 @@ def replay(trace: GoldTrace, sandbox: Sandbox, *, skip: int | None = None) -> Re
         after=tuple(_parents(trace)),
         changes=sandbox.diff(),
         stage_starts=stages,
-        end=sandbox.snapshot(),
+        end=sandbox.snapshot() if picture_stages else None,
     )
 
 

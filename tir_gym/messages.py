@@ -82,11 +82,13 @@ def one_line(message: Message) -> str:
 
 
 def _content(call: ToolCall, result: ToolResult) -> str:
-    if result.error is not None:
-        return _to_json({"error": result.error})
-    if isinstance(result.content, str):
+    if result.error is None and isinstance(result.content, str):
         return result.content
     try:
-        return _to_json(result.content)
+        if result.error is None:
+            return _to_json(result.content)
+        if result.content is None:
+            return _to_json({"error": result.error})
+        return _to_json({"content": result.content, "error": result.error})
     except (TypeError, ValueError, RecursionError) as error:
         raise InfrastructureError(f"tool {call.name} returned no JSON data: {error}", tool=call.name) from error

@@ -88,7 +88,7 @@ class PreparedTask:
 
     def _side(self, trace: GoldTrace, comparators: Mapping[str, Mapping[str, str]]) -> GoldSide:
         try:
-            gold = replay(trace, self._root)
+            gold = replay(trace, self._root, picture_stages=self.task.teacher_forced)
         except UsageError as error:
             raise UsageError(f"task {self.task.id}: {error}") from None
         finally:

@@ -81,13 +81,14 @@ class ToolCall(Record):
 
 
 class ToolResult(Record):
-    """What a call gave back: `content`, or `error` and its kind."""
+    """What a call gave back: `content`, or `error` and its kind; both where something was printed before it failed."""
 
     content: Json = None
     error: str | None = None
     """Text of the refusal, for the agent to act on; `None` when the call succeeded."""
     error_kind: str | None = None
-    """`refused`, `invalid_arguments`, `unknown_tool`, `conflict` or `malformed`."""
+    """`refused`, `invalid_arguments`, `unknown_tool`, `conflict`, `malformed`, or one of a sandbox: `raised`, `died`,
+    `time_limit`, ... (`errors.py`)."""
 
     def __init__(self, content: Json = None, error: str | None = None, error_kind: str | None = None) -> None:
         fields = {"content": content, "error": error, "error_kind": error_kind}

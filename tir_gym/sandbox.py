@@ -1,17 +1,47 @@
 """The contract between an environment and the place where its tools run.
 
 `ToolEnv` knows only this protocol; `sandboxes/` holds the implementations. A sandbox lives from `start` to `close`,
-runs one call at a time or one turn of calls, and can be photographed: `snapshot`, `restore`, `fork`.
+runs one call at a time or one turn of calls, and can be photographed: `snapshot`, `restore`, `fork`. `Limits` mean the
+same in all of them; what happens when one is reached is in `errors.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from tir_gym.records import ToolCall, ToolResult, ToolSpec
+from pydantic import Field
+
+from tir_gym.records import Record, ToolCall, ToolResult, ToolSpec
+
+MIB = 1 << 20
+
+
+class Limits(Record):
+    """What a sandbox may use. Reaching a limit is the agent's doing: the call gets an error of the kind in brackets.
+
+    A sandbox to which a limit means nothing (a table in memory opens no files) ignores it; one that cannot hold a
+    limit that means something to it refuses to start.
+    """
+
+    cpu_seconds: float = Field(default=10.0, gt=0)
+    """Processor time of one call, all its processes together (`cpu_limit`)."""
+    wall_seconds: float = Field(default=20.0, gt=0)
+    """Time on the clock of one call (`time_limit`)."""
+    memory: int = Field(default=512 * MIB, ge=16 * MIB)
+    """Bytes of anonymous and shared memory of all processes together, beyond what the modules loaded beforehand take
+    (`memory_limit`)."""
+    processes: int = Field(default=64, ge=1)
+    """Processes and threads at one time (`process_limit`)."""
+    files: int = Field(default=4096, ge=16)
+    """Files and folders that may exist on the writable disk (`file_limit`)."""
+    disk: int = Field(default=64 * MIB, ge=MIB)
+    """Bytes on the writable disk (`disk_limit`)."""
+    output: int = Field(default=MIB, ge=1)
+    """Bytes that one call may give back; the rest is read and dropped (`output_limit`)."""
 
 
 class Sandbox(ABC):
@@ -64,6 +94,33 @@ class Sandbox(ABC):
 
     def close(self) -> None:  # noqa: B027  a sandbox that holds nothing has nothing to give back
         """Give back whatever is held. Safe to call twice."""
+
+    # The same for asynchronous callers: in a thread, unless a sandbox can do better.
+
+    async def astart(self) -> None:
+        """`start`, without blocking the event loop."""
+        await asyncio.to_thread(self.start)
+
+    async def acall(self, call: ToolCall) -> ToolResult:
+        """`call`, without blocking the event loop."""
+        return await asyncio.to_thread(self.call, call)
+
+    async def arun_turn(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """`run_turn`, without blocking the event loop."""
+        return await asyncio.to_thread(self.run_turn, calls)
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the event loop."""
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        await self.astart()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         self.start()
