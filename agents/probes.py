@@ -1,7 +1,8 @@
 """`probe:NAME`: policies that try to be paid without doing the task. Their returns say how far a reward can be hacked.
 
-Each is as strong as its definition allows: where it needs to know a right call, a right tool or the right answer, it
-takes it from the gold trace. `probing.py` measures them.
+Each is as strong as its definition allows: where it needs to know a right call or a right tool, it takes it from the
+gold trace. None is told the answer: on a task that only asks for one, who knows it has nothing left to hack.
+`probing.py` measures them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class EveryToolProbe(ProgrammedAgent):
 
 
 class WrongArgsProbe(ProgrammedAgent):
-    """All that the oracle says, and its calls with every argument wrong; calls without arguments are left out."""
+    """What the oracle asks, and its calls with every argument wrong, those without arguments left out; then stop."""
 
     needs_gold: ClassVar[bool] = True
 
@@ -62,7 +63,8 @@ class WrongArgsProbe(ProgrammedAgent):
         self._seen = SeenValues()
         self._wrong = WrongValues(self.rng, self.oracle)
         moves = ((text, tuple(call for call in calls if call.arguments)) for text, calls in self.oracle.script())
-        self._plan = [(text, calls) for text, calls in moves if text or calls]
+        *before, _ = [(text, calls) for text, calls in moves if text or calls]
+        self._plan = [*before, _STOP]
 
     def decide(self, observation: Observation) -> Move:
         self._seen.add(observation)
@@ -99,12 +101,12 @@ class DumpProbe(ProgrammedAgent):
 
 
 class AnswerProbe(ProgrammedAgent):
-    """The right final message at once, as if guessed: no call, no question."""
-
-    needs_gold: ClassVar[bool] = True
+    """An answer at once, guessed from the values of the request: no call, no question."""
 
     def decide(self, observation: Observation) -> Move:
-        return self.oracle.script()[-1]
+        seen = SeenValues()
+        seen.add(observation)
+        return f"<answer>{self.rng.choice([*seen] or [0])}</answer>", ()
 
 
 class AnswerDumpProbe(ProgrammedAgent):

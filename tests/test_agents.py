@@ -154,7 +154,7 @@ def test_only_agents_that_need_gold_are_given_it() -> None:
     play_episode(make_env(), watcher, task="train/0")
     assert not watcher.keys & {"oracle", "match"}
     gold = {name for name in (*AGENTS, *(f"probe:{p}" for p in PROBES)) if _needs_gold(name)}
-    assert gold == {"oracle", "noisy"} | {f"probe:{p}" for p in ("repeat", "first", "wrong-args", "answer")}
+    assert gold == {"oracle", "noisy"} | {f"probe:{p}" for p in ("repeat", "first", "wrong-args")}
 
 
 def _needs_gold(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import pytest
@@ -21,10 +21,12 @@ from tir_gym.agents import (
     oracle_return,
     probe_tasks,
 )
+from tir_gym.agents.programmed import ProgrammedAgent
 from tir_gym.answers import is_refusal
 from tir_gym.episode import play_episode
 from tir_gym.errors import UsageError
-from tir_gym.records import Trace
+from tir_gym.messages import Observation
+from tir_gym.records import ToolCall, Trace
 
 CALCULATOR = "tir_gym/Calculator-v0"
 SHIPPED = [CALCULATOR, "tir_gym/Assistant-v0"]
@@ -75,11 +77,24 @@ def test_no_probe_reaches_the_bound_on_any_long_task(env_id: str, split: str) ->
 @pytest.mark.parametrize("env_id", SHIPPED)
 def test_nor_under_the_other_presets_that_are_not_the_paper_s(env_id: str, reward: str) -> None:
     make = partial(make_env, env_id, split="test", reward=reward)
-    above = above_bound(probe_tasks(make, long_tasks(make, 25)))
-    # These two are told the gold's final answer. Where the answer is the whole task, `outcome` rightly pays whoever
-    # states it, for it says nothing about the path.
-    told = {"answer", "wrong-args"} if reward == "outcome" else set()
-    assert above.keys() <= told
+    assert above_bound(probe_tasks(make, long_tasks(make, 25))) == {}
+
+
+class Told(ProgrammedAgent):
+    """States the right answer at once, without the work."""
+
+    needs_gold: ClassVar[bool] = True
+
+    def decide(self, observation: Observation) -> tuple[str, tuple[ToolCall, ...]]:
+        return self.oracle.script()[-1]
+
+
+@pytest.mark.parametrize("reward", ["default", "progress"])
+def test_where_the_path_counts_not_even_the_right_answer_is_worth_much(reward: str) -> None:
+    env = make_env("tir_gym/Assistant-v0", reward=reward)
+    for task in long_tasks(partial(make_env, "tir_gym/Assistant-v0"), 25):
+        told = sum(turn.reward for turn in play_episode(env, Told(), task=task).trace.turns)
+        assert told < PROBE_BOUND * oracle_return(env, task)
 
 
 def test_no_probe_reaches_the_bound_on_any_long_dialogue(shared: Path) -> None:
@@ -183,11 +198,12 @@ def test_dump_tries_the_values_of_the_request_and_of_results() -> None:
     assert all(str(value) in request for _, arguments in made(trace)[: 2 * tools] for value in arguments.values())
 
 
-def test_answer_is_the_right_answer_without_the_work() -> None:
+def test_answer_is_a_value_of_the_request_without_the_work() -> None:
     trace = trace_of("answer")
     assert made(trace) == []
-    assert trace.success is True
-    assert sum(turn.reward for turn in trace.turns) == 1.0
+    guess = trace.turns[0].text.removeprefix("<answer>").removesuffix("</answer>")
+    assert guess in trace.messages[-1]["content"]
+    assert trace.success is False
 
 
 def test_answer_dump_refuse_ask_and_nothing_are_words_only() -> None:
