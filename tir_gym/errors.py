@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TirGymError(Exception):
     """Base of the errors that this package raises towards its caller."""
@@ -57,9 +59,18 @@ class SandboxUnavailable(InfrastructureError):
 
 
 class ToolError(Exception):
-    """A tool's declared refusal, raised inside a tool; the agent sees the text as the call's error."""
+    """A tool's declared refusal, raised inside a tool; the agent sees the text as the call's error.
+
+    Args:
+        message: For the agent: what is wrong, and what to do instead.
+        content: What there was to give back all the same, such as the output of code that failed.
+    """
 
     kind = "refused"
+
+    def __init__(self, message: str = "", *, content: Any = None) -> None:
+        super().__init__(message)
+        self.content = content
 
 
 class InvalidArguments(ToolError):

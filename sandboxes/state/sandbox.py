@@ -80,7 +80,7 @@ class StateSandbox(Sandbox):
             content = tool.run(call.arguments, self._injected)
         except ToolError as refusal:
             state.rollback_call()
-            return ToolResult(error=str(refusal), error_kind=refusal.kind)
+            return ToolResult(refusal.content, str(refusal), refusal.kind)
         except Exception as bug:
             state.rollback_call()
             if tool is not None and isinstance(bug, tool.raises):
