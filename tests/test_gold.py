@@ -102,6 +102,15 @@ def test_a_call_is_needed_when_without_it_a_reference_dangles(sandbox: StateSand
     assert faults(make_task("move", gold=gold), sandbox) == []
 
 
+def test_a_call_is_needed_when_what_is_written_is_read_in_its_result(sandbox: StateSandbox) -> None:
+    calls = (call("list_notes", owner="ann"), call("add_note", owner="bob", text="milk"))
+    read = (Ref(call=0, path=("notes", 0)),)
+    assert faults(make_task("move", gold=GoldTrace(calls=calls, checks=(StateCheck(sources=read),))), sandbox) == []
+    gone = (Ref(call=0, path=("notes", 7)),)
+    (fault,) = faults(make_task("move", gold=GoldTrace(calls=calls, checks=(StateCheck(sources=gone),))), sandbox)
+    assert "no 7 there" in fault
+
+
 def test_faults_of_alternatives_are_found_too(sandbox: StateSandbox) -> None:
     broken = GoldTrace(calls=(call("nope"),), checks=(StateCheck(),))
     task = make_task("move", gold=MOVE.model_copy(update={"alternatives": (broken,)}))

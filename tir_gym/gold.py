@@ -199,7 +199,8 @@ def _faults_of(trace: GoldTrace, sandbox: Sandbox, start: Any) -> list[str]:
         found.append("the end state is the initial one and no answer is checked: doing nothing would succeed")
     if any(isinstance(check, UnchangedCheck) for check in trace.checks) and gold.changes:
         found.append("the state must stay unchanged, but the gold calls change it")
-    sources = [ref for check in trace.checks if isinstance(check, (AnswerCheck, RefusedCheck)) for ref in check.sources]
+    grounded = (AnswerCheck, RefusedCheck, StateCheck)
+    sources = [ref for check in trace.checks if isinstance(check, grounded) for ref in check.sources]
     for source in sources:
         follow(source, gold.results)
     for check in answers:

@@ -128,6 +128,8 @@ class StateCheck(Record):
     kind: Literal["state"] = "state"
     comparators: dict[str, str] = {}
     """How fields of records are compared, by `table.field`; `exact` where absent. See `compare.py`."""
+    sources: tuple[Ref, ...] = ()
+    """Results of gold calls that tell what to write, where no reference says so: an answer read in a text."""
 
 
 class UnchangedCheck(Record):
