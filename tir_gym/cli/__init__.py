@@ -1,5 +1,5 @@
 """The command line: `tir-gym list | info | play | eval | replay | rescore | validate | export | import | runs |
-bench | demo`.
+bench | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -15,7 +15,21 @@ from typing import Annotated, Any
 
 import typer
 
-from tir_gym.cli import bench, demo, evaluate, exits, export, info, list_envs, play, replay, rescore, runs, validate
+from tir_gym.cli import (
+    bench,
+    demo,
+    doctor,
+    evaluate,
+    exits,
+    export,
+    info,
+    list_envs,
+    play,
+    replay,
+    rescore,
+    runs,
+    validate,
+)
 from tir_gym.cli.printing import error_line, say
 from tir_gym.errors import InfrastructureError, TirGymError
 
@@ -39,6 +53,7 @@ app.command("export")(export.export_command)
 app.command("import")(export.import_command)
 app.command("bench")(bench.command)
 app.command("demo")(demo.command)
+app.command("doctor")(doctor.command)
 
 
 @app.callback(invoke_without_command=True)
