@@ -104,6 +104,7 @@ class ChatEndpoint:
             raise UsageError(f"api_key_env={api_key_env!r}: that environment variable is not set; export it")
         self._key = key or "none"  # the client demands a key, a local server does not look at it
         self._client: openai.OpenAI | None = None
+        self._unreachable = False
 
     def complete(self, request: Mapping[str, Any], jitter: random.Random) -> dict[str, Any]:
         """Ask for a chat completion.
@@ -116,24 +117,29 @@ class ChatEndpoint:
             The message of the first choice, as the server sent it.
 
         Raises:
-            EndpointError: After the last retry, or at once where retrying is no use.
+            EndpointError: After the last retry, or at once where retrying is no use: also where the request before
+                found no server to the last, so that a run against a dead endpoint waits once and not for each task.
         """
-        for attempt in range(self._max_retries + 1):
+        retries = 0 if self._unreachable else self._max_retries
+        for attempt in range(retries + 1):
             self.usage.requests += 1
             self.usage.retries += attempt > 0
             try:
-                return self._attempt(request)
+                message = self._attempt(request)
+                self._unreachable = False
+                return message
             except _Attempt as failed:
+                self._unreachable = failed.kind == "connection" and attempt == retries
                 if failed.kind not in _RETRIED:
                     raise EndpointError(failed.kind, self._said(failed), status=failed.status) from failed.__cause__
                 last = failed
                 wait = self._wait(failed, attempt, jitter)
-            if attempt < self._max_retries:
+            if attempt < retries:
                 if wait > _LONGEST_RETRY_AFTER:
                     asked = f"the server asks to wait {wait:.0f} s, more than {_LONGEST_RETRY_AFTER:.0f} s"
                     raise EndpointError(last.kind, f"{self._said(last)}; {asked}", status=last.status)
                 time.sleep(wait)
-        tried = f"given up after {self._max_retries + 1} attempts"
+        tried = f"given up after {retries + 1} attempts" if retries else "not tried again"
         raise EndpointError(last.kind, f"{self._said(last)}; {tried}", status=last.status) from last.__cause__
 
     def close(self) -> None:

@@ -347,6 +347,18 @@ def test_nobody_at_the_port_is_an_infrastructure_failure() -> None:
     assert "is the server running" in played.trace.infra_error["message"]
 
 
+def test_a_dead_endpoint_is_waited_for_once_and_not_for_every_task() -> None:
+    with socket.socket() as unused:  # bound and not listening: whoever connects is refused
+        unused.bind(("127.0.0.1", 0))
+        agent = make_agent(f"llm:m@http://127.0.0.1:{unused.getsockname()[1]}/v1", max_retries=2, backoff=0.0)
+        requests = []
+        for task in ("test/0", "test/1"):
+            play_episode(make_env(), agent, task=task)
+            requests.append(agent.usage["requests"])
+        agent.close()
+    assert requests == [3, 1]
+
+
 def test_a_key_is_sent_from_the_variable_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "usual")
     monkeypatch.setenv("OTHER_KEY", "other")
