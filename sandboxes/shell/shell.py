@@ -1,0 +1,127 @@
+"""`Shell`: a work tree on which commands can run, in a slot that is filled with it first and read afterwards.
+
+A command begins in the same place whatever came before it: the folder is filled anew with the tree's files, in order
+and with one date, whenever it may have become another. So what a command prints depends on the tree and on nothing
+else that an agent did, and a slot can be given back at any time: it holds nothing that is not in the tree.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tir_gym.sandbox import Limits
+from tir_gym.sandboxes.outcome import printed
+from tir_gym.sandboxes.shell.tree import ROOT, Entry, File, Folder, Link, Tree, WorkTree
+from tir_gym.sandboxes.slotted import Slot
+
+DATE = 1_735_689_600
+"""When all files were changed, as commands see it: 2025-01-01 00:00:00 UTC."""
+
+_ENVIRONMENT = {
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "TZ": "UTC",
+}
+
+
+class Shell(WorkTree):
+    """A work tree and a slot for its commands, taken at the first command.
+
+    Args:
+        tree: Where it starts.
+        limits: Of every command; `files` and `disk` also of the tree.
+        lease: Gives a slot that nobody has used.
+    """
+
+    def __init__(self, tree: Tree, limits: Limits, lease: Callable[[], Slot]) -> None:
+        super().__init__(tree, limits)
+        self._lease = lease
+        self._slot: Slot | None = None
+        self._held: Tree | None = None
+        """The tree that the slot's folder holds, as if just filled; `None` when it has to be filled first."""
+        self._lock = threading.RLock()
+        self.kept = tree
+        """The tree as the last command left it: what a later refusal cannot undo."""
+
+    def execute(self, command: str) -> str:
+        """Run a command for bash in the working folder; what it printed, errors last.
+
+        Raises:
+            ToolError: It ended with another status than 0, or reached a limit; what it wrote until then is kept.
+            SandboxUnavailable: No slot is to be had.
+            SandboxDied: The slot broke.
+        """
+        with self._lock:
+            slot = self._slot or self._take()
+            if self._held is not self.tree:
+                self._fill(slot)
+            reply = slot.request("run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
+            self._held = None
+            self.tree = self.kept = self._read(slot)
+            return printed(reply, self._limits)
+
+    def release(self) -> None:
+        """Give the slot back; the next command takes another."""
+        with self._lock:
+            if self._slot is not None:
+                self._finalizer()
+                self._slot = self._held = None
+
+    def _take(self) -> Slot:
+        slot = self._lease()
+        self._slot, self._held = slot, None
+        self._finalizer = weakref.finalize(self, slot.close)
+        return slot
+
+    def _fill(self, slot: Slot) -> None:
+        slot.request("unpack", tar=base64.b64encode(packed(self.tree)).decode())
+        self._held = self.tree
+
+    def _read(self, slot: Slot) -> Tree:
+        """The tree as the command left it; files that it did not change are the same objects as before."""
+        found: dict[str, Entry] = {}
+        for path, entry in sorted(slot.request("tree")["tree"].items()):
+            if entry["kind"] == "folder":
+                found[path] = Folder()
+            elif entry["kind"] == "link":
+                found[path] = Link(entry["target"])
+            elif entry["kind"] == "file":
+                found[path] = self._file(slot, path, entry)
+        return self.tree if found == self.tree else found
+
+    def _file(self, slot: Slot, path: str, entry: Mapping[str, Any]) -> File:
+        executable = bool(entry["mode"] & 0o100)
+        old = self.tree.get(path)
+        if isinstance(old, File) and old.sha256 == entry["sha256"]:
+            return old if old.executable == executable else File(old.content, executable)
+        reply = slot.request("read", path=path, max=self._limits.disk)
+        return File(base64.b64decode(reply["base64"]), executable)
+
+
+def packed(tree: Tree) -> bytes:
+    """The tree as a tar archive: entries by path, one date, no owner."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for path in sorted(tree):
+            entry = tree[path]
+            info = tarfile.TarInfo(path)
+            info.mtime = DATE
+            if isinstance(entry, Folder):
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(info)
+            elif isinstance(entry, Link):
+                info.type, info.linkname = tarfile.SYMTYPE, entry.target
+                archive.addfile(info)
+            else:
+                info.mode, info.size = 0o755 if entry.executable else 0o644, len(entry.content)
+                archive.addfile(info, io.BytesIO(entry.content))
+    return buffer.getvalue()
