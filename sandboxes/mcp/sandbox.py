@@ -1,0 +1,567 @@
+"""The sandbox whose tools live in an MCP server. What such a server keeps to itself cannot be seen, nor undone.
+
+So a state is undone by beginning anew: every sandbox has a session of its own, and a program of its own behind it, made
+at the first call and given up by `restore` to the start. Going back to any other state takes a server on which the same
+calls lead to the same state (`replayable=True`): a new one is started and the calls that may write are sent again.
+`diff` and `digest` tell those calls, or what a tool of the server tells of its state (`state=...`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import difflib
+import json
+import logging
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+import pydantic
+from mcp import MCPError
+from mcp_types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    CallToolResult,
+)
+
+from tir_gym.errors import (
+    InfrastructureError,
+    InvalidArguments,
+    OutputLimit,
+    SandboxDied,
+    SandboxUnavailable,
+    TimeLimit,
+    ToolError,
+    UnknownTool,
+    UsageError,
+)
+from tir_gym.records import Effect, ToolCall, ToolResult, ToolSpec
+from tir_gym.sandbox import Limits, Sandbox
+from tir_gym.sandboxes.mcp import loop
+from tir_gym.sandboxes.mcp.listing import ListedTool, Listing, RefusedTool, read_tools
+from tir_gym.sandboxes.mcp.log import Log, changes, digest, sent, state_changes
+from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject
+from tir_gym.sandboxes.mcp.process import TOO_BIG
+from tir_gym.sandboxes.mcp.results import read_result
+from tir_gym.sandboxes.mcp.session import Session
+
+T = TypeVar("T")
+log = logging.getLogger("tir_gym.sandbox")
+
+_MARGIN = 10.0
+"""Seconds beyond all that a session may take, after which its loop must be stuck."""
+
+
+class McpSandbox(Sandbox):
+    """A client of one MCP server. Exactly one of `command`, `url` and `server` says which.
+
+    Of the limits, `wall_seconds` and `output` are held; the others mean nothing here, because a server's process is not
+    the agent's. A server that is a program gets no variable of this process's environment, and a folder of its own; it
+    is nonetheless a program with all the rights of its user.
+
+    The tools are those listed when the first session is opened; `refused` tells which of them cannot be offered and
+    why. What a server lists later does not matter: an episode's tools do not change.
+
+    Args:
+        command: A program that speaks MCP over its standard input and output.
+        args: Its arguments.
+        env: Variables that it gets besides `PATH`, `LANG`, `HOME` and `TMPDIR`.
+        cwd: Its working folder, instead of a new one that goes with it.
+        url: Address of a server behind streamable HTTP.
+        headers: Sent with each request to it, such as `Authorization`.
+        server: A server object of the SDK (`Server`, `MCPServer`) in this process, or a function that makes one for
+            each session. An object keeps its state over all sessions, so it cannot be forked or restored.
+        limits: See above.
+        shared: Forks use one session, for servers without a state of their own: nothing is undone, ever.
+        replayable: The same calls, sent to a new server, lead to the same state and the same answers.
+        state: A tool that tells the whole state, or a call of it; its result is what `diff` and `digest` look at.
+        effects: What tools do to the state, by name or one for all; a hint of the server's counts where nothing is
+            said, and `write` where nothing is hinted.
+        start_seconds: How long a server may take to start and to list its tools.
+
+    Raises:
+        UsageError: Not exactly one server, or options that do not fit it.
+    """
+
+    def __init__(
+        self,
+        *,
+        command: str | None = None,
+        args: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        server: ServerObject | Callable[[], ServerObject] | None = None,
+        limits: Limits | None = None,
+        shared: bool = False,
+        replayable: bool = False,
+        state: str | ToolCall | None = None,
+        effects: Mapping[str, Effect] | Effect | None = None,
+        start_seconds: float = 30.0,
+    ) -> None:
+        given = [name for name, value in (("command", command), ("url", url), ("server", server)) if value is not None]
+        if len(given) != 1:
+            raise UsageError(f"{' and '.join(given) or 'no server'} given; give exactly one of command, url and server")
+        if command is None and (args or env or cwd):
+            raise UsageError("args, env and cwd are for a server that is a program; give them with command=...")
+        if url is None and headers:
+            raise UsageError("headers are for a server behind an address; give them with url=...")
+        if shared and (replayable or state is not None):
+            raise UsageError("shared=True is for servers without a state; leave replayable and state out")
+        place: Place
+        if command is not None:
+            place = Program(command, args, env or {}, cwd)
+        elif url is not None:
+            place = Address(url, headers or {})
+        else:
+            assert server is not None
+            place = InMemory(server)
+        self._core = _Core(
+            place=place,
+            limits=limits or Limits(),
+            shared=shared,
+            replayable=replayable,
+            state=ToolCall(state) if isinstance(state, str) else state,
+            effects=effects,
+            start_seconds=start_seconds,
+        )
+        self._log: Log = ()
+        self._lost = ""
+        self._begin_apart()
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:  # type: ignore[override]
+        return self._listing().specs
+
+    @property
+    def refused(self) -> tuple[RefusedTool, ...]:
+        """Tools of the server that are not offered, and why."""
+        return self._listing().refused
+
+    # The contract.
+
+    def start(self) -> None:
+        """Connect and list the tools. After the server has died: begin anew, with an empty log unless replayable.
+
+        Raises:
+            SandboxUnavailable: The server cannot be had.
+        """
+        self._wait(self.astart(), 0)
+
+    def call(self, call: ToolCall) -> ToolResult:
+        return self._wait(self.acall(call), 1)
+
+    def run_turn(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        return self._wait(self.arun_turn(calls), len(calls))
+
+    async def astart(self) -> None:
+        async def begin() -> None:
+            if self._lost:
+                self._log = self._log if self._core.replayable else ()
+                self._lost = ""
+            await self._ready()
+
+        await self._on_its_loop(begin)
+
+    async def acall(self, call: ToolCall) -> ToolResult:
+        return await self._on_its_loop(lambda: self._run(call))
+
+    async def arun_turn(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        async def turn() -> list[ToolResult]:
+            results: list[ToolResult] = []
+            for group in self._groups(calls):
+                results += await asyncio.gather(*map(self._run, group)) if group[1:] else [await self._run(group[0])]
+            return results
+
+        return await self._on_its_loop(turn)
+
+    def snapshot(self) -> Any:
+        return self._log
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a picture.
+
+        Raises:
+            UsageError: It is not of the start, and the server is not replayable; or the server is an object.
+        """
+        core = self._core
+        if core.shared:
+            self._log = snapshot
+            return
+        if snapshot and snapshot == self._log and not self._lost:
+            return
+        if self._log or snapshot:
+            self._check_repeatable(snapshot, "restore()")
+        self._held.let_go()
+        self._log, self._lost = snapshot, ""
+
+    def fork(self) -> McpSandbox:
+        """An independent sandbox in the same state; its server is started at its first call.
+
+        Raises:
+            UsageError: Calls may have written, and the server is not replayable; or the server is an object.
+        """
+        if not self._core.shared:
+            self._check_repeatable(self._log, "fork()")
+        twin = copy.copy(self)
+        twin._begin_apart()
+        return twin
+
+    def digest(self) -> str:
+        """Digest of the calls that may have written, in their order, or of what the state tool tells.
+
+        Equal digests of calls mean equal calls; what different calls led to is known to the server alone.
+        """
+        if self._core.state is None:
+            return digest(changes(self._log))
+        return digest(self._wait(self._state_now(), 1))
+
+    def diff(self) -> dict[str, Any]:
+        """Table `calls`: each call that may have written and was not refused, as a new row. With a state tool: how its
+        result differs from that at the start."""
+        if self._core.state is None:
+            return changes(self._log)
+        now = self._wait(self._state_now(), 1)
+        return state_changes(self._core.initial_state, now)
+
+    def close(self) -> None:
+        """End the session, and the server's process if it has one; a shared one with the last sandbox that uses it."""
+        session = self._give_up()
+        if session is not None and session.loop.is_running() and not _is_running(session.loop):
+            session.ended.wait(5.0)
+
+    async def aclose(self) -> None:
+        session = self._give_up()
+        if session is not None:
+            await asyncio.to_thread(session.ended.wait, 5.0)
+
+    # One call.
+
+    async def _run(self, call: ToolCall) -> ToolResult:
+        listing = self._core.listing
+        if listing is None:
+            await self._ready()
+            listing = self._listing()
+        try:
+            tool = _find(listing, call.name)
+            _check(tool, call.arguments)
+        except ToolError as mistake:
+            return ToolResult(error=str(mistake), error_kind=mistake.kind)
+        session = await self._ready()
+        try:
+            answer = await self._send(session, call)
+        except ToolError as refusal:
+            return ToolResult(error=str(refusal), error_kind=refusal.kind)
+        if tool.result is not None and not answer.is_error:
+            faults = tool.result.faults(answer.structured_content)
+            if faults:
+                raise InfrastructureError(
+                    f"tool {call.name}: its result is not what its outputSchema says: {'; '.join(faults)}",
+                    tool=call.name,
+                    kind="bad_result",
+                )
+        return read_result(answer, self._core.limits.output)
+
+    async def _send(self, session: Session, call: ToolCall) -> CallToolResult:
+        """Send it, write it down, and tell apart who failed. It is never sent twice."""
+        writes = self._listing().by_name[call.name].spec.effect != "read"
+        try:
+            answer = await session.call(call.name, call.arguments, self._core.limits.wall_seconds)
+        except (TimeLimit, asyncio.CancelledError):
+            if writes and self._core.replayable:
+                # Whether it was done is not known here, so go back to where it was not.
+                self._held.let_go()
+            elif writes:
+                self._log = (*self._log, sent(call.name, call.arguments, None))
+            raise
+        except MCPError as error:
+            raise await self._failure(session, call, error) from error
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise InfrastructureError(
+                f"tool {call.name}: the server's answer is no result: {first['msg']}", tool=call.name, kind="bad_result"
+            ) from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
+            raise await self._death(session, call) from error
+        if writes:
+            self._log = (*self._log, sent(call.name, call.arguments, answer))
+        return answer
+
+    async def _failure(self, session: Session, call: ToolCall, error: MCPError) -> Exception:
+        code = error.code
+        if code == TOO_BIG or (code in (PARSE_ERROR, CONNECTION_CLOSED) and session.too_big()):
+            return OutputLimit("the result is far beyond the limit and was dropped; ask for less")
+        if code == CONNECTION_CLOSED:
+            return await self._death(session, call)
+        if code == INVALID_PARAMS:
+            return InvalidArguments(error.message)
+        if code in (0, INTERNAL_ERROR):
+            return InfrastructureError(f"tool {call.name} broke: {error.message}", tool=call.name, kind="tool_bug")
+        if code in (PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND):
+            return InfrastructureError(
+                f"tool {call.name}: the server does not keep to the protocol: {error.message}",
+                tool=call.name,
+                kind="bad_answer",
+            )
+        return ToolError(error.message or f"the server refused with code {code}")
+
+    async def _death(self, session: Session, call: ToolCall) -> SandboxDied:
+        obituary = await session.obituary()
+        session.stop()
+        if self._held.session is session:
+            self._held.let_go()
+            if not self._core.shared:  # a server without a state is as good when it is a new one
+                self._lost = obituary
+        return SandboxDied(f"{self._core.place.name}: {obituary}", tool=call.name)
+
+    # Sessions.
+
+    async def _ready(self) -> Session:
+        """The session, opened and brought to this sandbox's state if it is not there."""
+        core, held = self._core, self._held
+        if self._lost:
+            raise SandboxDied(f"{core.place.name}: {self._lost}; restore() or start() begins anew")
+        session = held.session
+        if session is not None and session.usable:
+            return session
+        if session is not None and not core.shared and not core.replayable and self._log:
+            self._lost = "its session was opened in another process or event loop, and is gone"
+            raise SandboxDied(f"{core.place.name}: {self._lost}")
+        return await held.open_once(self._open)
+
+    async def _open(self) -> Session:
+        core = self._core
+        session = Session(core.place, core.frame)
+        listed = await session.open(core.start_seconds)
+        try:
+            self._read_listing(listed)
+            if core.state is not None and core.initial_state is None:
+                core.initial_state = await self._tell_state(session)
+            for one in self._log if not core.shared else ():
+                answer = await session.call(one.name, one.arguments, core.limits.wall_seconds)
+                if sent(one.name, one.arguments, answer) != one:
+                    raise InfrastructureError(
+                        f"{core.place.name} is not replayable: {one.name}, sent again to a new server, was answered "
+                        "otherwise; leave replayable=True out",
+                        tool=one.name,
+                        kind="not_replayable",
+                    )
+        except TimeLimit as late:
+            session.stop()
+            raise SandboxDied(f"{core.place.name}, while its calls were sent again: {late}") from late
+        except MCPError as error:
+            session.stop()
+            raise SandboxDied(f"{core.place.name}, while its calls were sent again: {error.message}") from error
+        except BaseException:
+            session.stop()
+            raise
+        return session
+
+    def _read_listing(self, listed: Iterable[Any]) -> None:
+        core = self._core
+        if core.listing is not None:
+            return
+        listing = read_tools(core.place.name, listed, effects=core.effects)
+        for one in listing.refused:
+            log.warning("not offered: %s", one)
+        if not listing.tools:
+            why = "; ".join(str(one) for one in listing.refused[:3]) or "it lists none"
+            raise SandboxUnavailable(f"{core.place.name} offers no tool that can be used: {why}", kind="server_missing")
+        if core.state is not None:
+            _check(_find(listing, core.state.name), core.state.arguments)
+        core.listing = listing
+
+    async def _tell_state(self, session: Session) -> Any:
+        call = self._core.state
+        assert call is not None
+        answer = await session.call(call.name, call.arguments, self._core.limits.wall_seconds)
+        result = read_result(answer, self._core.frame)
+        if not result.ok:
+            raise InfrastructureError(f"the state tool {call.name} failed: {result.error}", kind="bad_state")
+        if isinstance(result.content, str):
+            try:
+                return json.loads(result.content)
+            except ValueError:
+                return result.content
+        return result.content
+
+    async def _state_now(self) -> Any:
+        async def tell() -> Any:
+            try:
+                return await self._tell_state(await self._ready())
+            except (MCPError, TimeLimit) as error:
+                raise SandboxDied(f"{self._core.place.name} does not tell its state: {error}") from error
+
+        return await self._on_its_loop(tell)
+
+    async def _on_its_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run it where the session lives: on the running loop, unless it was opened on another one."""
+        where = self._held.loop()
+        if where is None or _is_running(where):
+            return await work()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), where))
+
+    def _wait(self, work: Coroutine[Any, Any, T], calls: int) -> T:
+        """Run it for a synchronous caller."""
+        core, on = self._core, self._held.loop()
+        if on is not None and _is_running(on):
+            work.close()
+            raise UsageError("this session lives on the running event loop: await acall, arun_turn, astart or aclose")
+        longest = core.start_seconds + (len(self._log) + calls + 1) * core.limits.wall_seconds + _MARGIN
+        return loop.run(work, longest, on)
+
+    def _begin_apart(self) -> None:
+        """Have a session of one's own, unless it is shared."""
+        if self._core.shared:
+            self._held = self._core.held
+            self._held.users += 1
+            self._leave = weakref.finalize(self, self._held.leave)
+        else:
+            self._held = _Held()
+            weakref.finalize(self, self._held.let_go)
+
+    def _give_up(self) -> Session | None:
+        if self._core.shared:
+            session = self._held.session
+            self._leave()
+            return session if self._held.session is None else None
+        if self._log and not self._core.replayable:
+            self._lost = "it was closed"
+        return self._held.let_go()
+
+    def _check_repeatable(self, log: Log, what: str) -> None:
+        core = self._core
+        if not core.place.reusable:
+            raise UsageError(
+                f"{what}: the server object {core.place.name} keeps its state; give a function that makes the server, "
+                "or shared=True for one without a state"
+            )
+        if log and not core.replayable:
+            raise UsageError(
+                f"{what}: {len(log)} calls that may have written cannot be undone one by one; make the sandbox with "
+                "replayable=True if sending them again to a new server leads to the same state, name tools that only "
+                "read in effects=..., or go back to the start"
+            )
+        if any(one.answer is None for one in log):
+            raise UsageError(f"{what}: a call was not answered in time, so what it did cannot be repeated")
+
+    def _groups(self, calls: Sequence[ToolCall]) -> Iterable[list[ToolCall]]:
+        """Neighbouring reads together, everything else alone."""
+        known = self._core.listing.by_name if self._core.listing is not None else {}
+        group: list[ToolCall] = []
+        for call in calls:
+            reads = call.name in known and known[call.name].spec.effect == "read"
+            if group and not reads:
+                yield group
+                group = []
+            if reads:
+                group.append(call)
+            else:
+                yield [call]
+        if group:
+            yield group
+
+    def _listing(self) -> Listing:
+        if self._core.listing is None:
+            raise UsageError("the tools of an MCP server are not known before start()")
+        return self._core.listing
+
+
+class _Held:
+    """A session, if there is one; apart from the sandbox, so that it can be ended after that is gone."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.users = 0
+        self._opening: asyncio.Task[Session] | None = None
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Where the session lives or is being opened."""
+        if self.session is not None and self.session.usable:
+            return self.session.loop
+        if self._opening is not None and not self._opening.get_loop().is_closed():
+            return self._opening.get_loop()
+        return None
+
+    async def open_once(self, make: Callable[[], Coroutine[Any, Any, Session]]) -> Session:
+        """Open a session, or wait for the one that is being opened."""
+        if self._opening is None or self._opening.get_loop() is not asyncio.get_running_loop():
+            self._opening = asyncio.get_running_loop().create_task(make())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def let_go(self) -> Session | None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.stop()
+        return session
+
+    def leave(self) -> None:
+        """One user less; the last one ends the session."""
+        self.users -= 1
+        if self.users == 0:
+            self.let_go()
+
+    def _opened(self, task: asyncio.Task[Session]) -> None:
+        self._opening = None
+        if not task.cancelled() and task.exception() is None:
+            self.session = task.result()
+
+
+@dataclass
+class _Core:
+    """What a sandbox and its forks have in common."""
+
+    place: Place
+    limits: Limits
+    shared: bool
+    replayable: bool
+    state: ToolCall | None
+    effects: Mapping[str, Effect] | Effect | None
+    start_seconds: float
+    listing: Listing | None = None
+    initial_state: Any = None
+    held: _Held = field(default_factory=_Held)
+
+    @property
+    def frame(self) -> int:
+        # JSON may take six bytes for one, and structured content comes as text, too.
+        return 8 * self.limits.output + (1 << 16)
+
+
+def _find(listing: Listing, name: str) -> ListedTool:
+    found = listing.by_name.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name[:64], listing.by_name, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the tools are: {', '.join([*listing.by_name][:40])}"
+        raise UnknownTool(f"there is no tool named {name[:80]!r}; {hint}")
+    return found
+
+
+def _check(tool: ListedTool, arguments: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise InvalidArguments("the arguments are nested too deeply; send a flat object") from None
+    except UnicodeEncodeError:
+        raise InvalidArguments("the arguments hold text that is no valid Unicode; send other characters") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidArguments(f"the arguments are no JSON: {error}") from None
+    faults = tool.arguments.faults(dict(arguments))
+    if faults:
+        raise InvalidArguments("; ".join(faults))
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
