@@ -31,8 +31,7 @@ def no_such_name(d: Draft) -> str:
 def no_such_setting(d: Draft) -> str:
     thing, key = some_file(d, d.project.ini, plain=True), d.take("key", d.words.new_keys)
     _because(d, d.call("find_text", text=key, folder=thing.value), "matches")
-    value = str(d.rng.randrange(1000, 9999))
-    return d.say("set_value", key=quote(key), file=thing.words, value=quote(value))
+    return d.say("drop_key", key=quote(key), file=thing.words)
 
 
 def no_such_text(d: Draft) -> str:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tir_gym.errors import DiskLimit
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.outcome import printed
 from tir_gym.sandboxes.shell.tree import ROOT, Entry, File, Folder, Link, Tree, WorkTree
@@ -87,9 +88,20 @@ class Shell(WorkTree):
         self._held = self.tree
 
     def _read(self, slot: Slot) -> Tree:
-        """The tree as the command left it; files that it did not change are the same objects as before."""
+        """The tree as the command left it; files that it did not change are the same objects as before.
+
+        Raises:
+            DiskLimit: It is too large to be kept, as with files that are mostly holes.
+        """
+        listed = slot.request("tree")["tree"]
+        if sum(entry.get("size", 0) for entry in listed.values()) > self._limits.disk:
+            raise DiskLimit(
+                f"the files would take more than {self._limits.disk} bytes; what the command wrote is undone"
+            )
+        if any("\\" in path for path in listed):  # perhaps a name that is no text, shown in another form
+            return unpacked(base64.b64decode(slot.request("pack")["tar"]))
         found: dict[str, Entry] = {}
-        for path, entry in sorted(slot.request("tree")["tree"].items()):
+        for path, entry in sorted(listed.items()):
             if entry["kind"] == "folder":
                 found[path] = Folder()
             elif entry["kind"] == "link":
@@ -125,3 +137,18 @@ def packed(tree: Tree) -> bytes:
                 info.mode, info.size = 0o755 if entry.executable else 0o644, len(entry.content)
                 archive.addfile(info, io.BytesIO(entry.content))
     return buffer.getvalue()
+
+
+def unpacked(archive: bytes) -> Tree:
+    """The tree in a tar archive."""
+    found: dict[str, Entry] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        for member in opened:
+            if member.isdir():
+                found[member.name] = Folder()
+            elif member.issym():
+                found[member.name] = Link(member.linkname)
+            elif member.isreg():
+                content = opened.extractfile(member)
+                found[member.name] = File(content.read() if content else b"", bool(member.mode & 0o100))
+    return found
