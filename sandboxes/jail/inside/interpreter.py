@@ -1,0 +1,253 @@
+"""The agent's interpreter: runs code as a script or as a notebook, in a process forked from the supervisor.
+
+What it reports to the supervisor is a fixed few bytes, because everything in this process is in the agent's hands: a
+nonce that is new with each call, how it ended and the exit code. Whatever else comes is taken as the end of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import io
+import linecache
+import os
+import random
+import socket
+import struct
+import sys
+import traceback
+import types
+from typing import Any, NoReturn
+
+REPORT = struct.Struct("<16sBi")
+ORDER = struct.Struct("<c16sQI")
+"""To a session: what to do, nonce, seed, bytes of code that follow."""
+ENDS = ("ok", "raised", "memory_limit", "disk_limit", "file_limit", "process_limit")
+OK, RAISED, MEMORY, DISK, FILES, PROCESSES = range(6)
+NAME = "<tool>"
+
+
+def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
+    """Run code as a program of its own, report, and end the process."""
+    scope = begin(seed)
+    end, number = run(code, scope)
+    finish = (_threads_end, _exit_handlers, _flush)
+    for step in finish:
+        try:
+            step()
+        except BaseException as error:
+            explain(error, None)
+    try:
+        os.write(report, REPORT.pack(nonce, end, number))
+    finally:
+        os._exit(0)
+
+
+def serve(control: socket.socket, seed: int) -> NoReturn:
+    """Run one piece of code after the other in one scope, as a notebook does, until the supervisor closes the socket.
+
+    On `s` (snapshot) the process forks: the copy waits on the socket that came along, until it is told to go on (`r`)
+    as yet another copy of itself.
+    """
+    scope = begin(seed)
+    keep = [os.dup(number) for number in (0, 1, 2)]
+    output = (sys.stdout, sys.stderr)
+    ancillary = socket.CMSG_SPACE(4)
+    while True:
+        head, passed, _, _ = control.recvmsg(ORDER.size, ancillary)
+        if len(head) < ORDER.size:
+            os._exit(0)
+        what, nonce, seed, length = ORDER.unpack(head)
+        if what != b"c":
+            control = _copy(control, _descriptor(passed), what)
+            continue
+        parts = []
+        while length:
+            part = control.recv(min(length, 1 << 20))
+            if not part:
+                os._exit(0)
+            parts.append(part)
+            length -= len(part)
+        code = b"".join(parts).decode("utf-8", "surrogatepass")
+        for number in (0, 1, 2):
+            os.dup2(keep[number], number)
+        if sys.stdout is not output[0] or sys.stderr is not output[1] or output[0].closed or output[1].closed:
+            output = _reopened(output)
+        if seed:
+            sow(seed - 1)
+        end, number = run(code, scope)
+        try:
+            _flush()
+        except BaseException as error:
+            explain(error, None)
+        control.send(REPORT.pack(nonce, end, number))
+
+
+def begin(seed: int) -> dict[str, Any]:
+    """Make this process a Python program's; its global scope."""
+    gc.enable()
+    main = types.ModuleType("__main__")
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    sys.argv = [NAME]
+    sow(seed)
+    return main.__dict__
+
+
+def sow(seed: int) -> None:
+    """Seed the generators that programs use without saying so: all forks would draw the same, or all another."""
+    random.seed(seed)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(seed % (1 << 32))
+
+
+def run(code: str, scope: dict[str, Any]) -> tuple[int, int]:
+    """Run code; how it ended and the exit code."""
+    try:
+        exec(compile(code, NAME, "exec", dont_inherit=True), scope)
+        return OK, 0
+    except SystemExit as error:
+        return _exited(error.code)
+    except BaseException as error:
+        explain(error, code)
+        return _kind(error), 1
+
+
+def explain(error: BaseException, code: str | None) -> None:
+    """Write the traceback, without this file's own frames, to where the agent reads errors."""
+    text = None
+    with contextlib.suppress(BaseException):
+        _show_source(error, code)
+        inner = error.__traceback__
+        while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
+            inner = inner.tb_next
+        text = "".join(traceback.format_exception(type(error), error, inner))
+    if text is None:  # its text raises, or the agent has changed how tracebacks are made
+        text = f"{type(error).__name__} (which cannot be shown)\n"
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def _show_source(error: BaseException, code: str | None) -> None:
+    """Let lines of the code stand in the traceback, unless one is of an earlier call: its lines are not at hand."""
+    linecache.cache.pop(NAME, None)
+    if code is None:
+        return
+    own: set[str] = set()
+    todo: list[Any] = [compile(code, NAME, "exec", dont_inherit=True)] if not isinstance(error, SyntaxError) else []
+    while todo:
+        compiled = todo.pop()
+        own.add(
+            f"{compiled.co_qualname if hasattr(compiled, 'co_qualname') else compiled.co_name}:"
+            f"{compiled.co_firstlineno}:{hash(compiled.co_code)}"
+        )
+        todo += [constant for constant in compiled.co_consts if isinstance(constant, types.CodeType)]
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        chain += [link.__cause__, link.__context__]
+        step = link.__traceback__
+        while step is not None:
+            used = step.tb_frame.f_code
+            if used.co_filename == NAME:
+                name = used.co_qualname if hasattr(used, "co_qualname") else used.co_name
+                if f"{name}:{used.co_firstlineno}:{hash(used.co_code)}" not in own:
+                    return
+            step = step.tb_next
+    lines = code.splitlines(keepends=True)
+    linecache.cache[NAME] = (len(code), None, lines, NAME)
+
+
+def _exited(code: object) -> tuple[int, int]:
+    if code is None or code == 0:
+        return OK, 0
+    if isinstance(code, int):
+        return RAISED, code & 0xFF
+    with contextlib.suppress(BaseException):
+        print(code, file=sys.stderr)
+    return RAISED, 1
+
+
+def _kind(error: BaseException) -> int:
+    """Which limit an exception tells of."""
+    if isinstance(error, MemoryError):
+        return MEMORY
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DISK  # or files: the supervisor looks at what is left
+        if error.errno == errno.EMFILE:
+            return FILES
+        if error.errno == errno.EAGAIN:
+            return PROCESSES
+        if error.errno == errno.ENOMEM:
+            return MEMORY
+        if error.errno == errno.EFBIG:
+            return DISK
+    if isinstance(error, RuntimeError) and error.args == ("can't start new thread",):
+        return PROCESSES
+    return RAISED
+
+
+def _copy(control: socket.socket, other: int, what: bytes) -> socket.socket:
+    """Fork for a snapshot or from one. The child is the copy; it is the supervisor's child, not this one's."""
+    middle = os.fork()
+    if middle:
+        os.close(other)
+        while True:
+            with contextlib.suppress(InterruptedError):
+                os.waitpid(middle, 0)
+                return control
+    if os.fork():
+        os._exit(0)
+    control.close()
+    own = socket.socket(fileno=other)
+    own.send(b"!")  # the kernel adds who sent it
+    return own
+
+
+def _descriptor(passed: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in passed:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(data) >= 4:
+            return int(struct.unpack_from("=i", data)[0])
+    os._exit(1)
+
+
+def _reopened(output: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Standard output and error as they were, where code has closed or exchanged them."""
+    streams = []
+    for number, stream in zip((1, 2), output):
+        if stream.closed:
+            errors = "strict" if number == 1 else "backslashreplace"
+            raw = io.FileIO(number, "w", closefd=False)
+            stream = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors)
+        streams.append(stream)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = streams
+    return streams[0], streams[1]
+
+
+def _flush() -> None:
+    for stream in {id(s): s for s in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)}.values():
+        if stream is not None and not getattr(stream, "closed", True):
+            stream.flush()
+
+
+def _threads_end() -> None:
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+
+
+def _exit_handlers() -> None:
+    import atexit
+
+    atexit._run_exitfuncs()

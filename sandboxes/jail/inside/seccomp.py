@@ -1,0 +1,144 @@
+"""The filter on system calls: an allow-list, assembled by hand as classic BPF, so that no library is needed.
+
+A call of another instruction set (32-bit, x32) kills the process. Numbers are searched as a binary tree; the kernel
+also remembers which numbers always pass, so an ordinary call costs next to nothing. A few calls are examined:
+
+- `clone` makes processes and threads but no namespaces; `clone3` hides its flags in memory, so it is absent, and the
+  C library falls back to `clone`.
+- `socketpair` makes connected pairs of local streams; no other socket can be made, bound or connected.
+- `ioctl` knows a handful of harmless requests; the rest is "not a terminal".
+- `mknod` makes pipes and files, no devices.
+- `setsockopt` may ask for credentials, which the supervisor needs, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+from . import kernel
+from .syscalls import numbers
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, JUMP, RETURN, MASK = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06, 0x54
+ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "arm64": 0xC00000B7}
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes each, low half first
+X32 = 0x40000000
+
+NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
+AF_UNIX, SOCK_STREAM = 1, 1
+S_IFMT, S_IFIFO, S_IFREG = 0o170000, 0o010000, 0o100000
+SOL_SOCKET, SO_PASSCRED = 1, 16
+# Terminal and file requests that programs make to find out what they talk to: TCGETS, TCSETS*, TIOCGPGRP, TIOCSPGRP,
+# TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. TIOCSTI and TIOCLINUX, which type into a terminal, are not here.
+REQUESTS = (0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5410, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+SIGNALLING = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
+LANDLOCK = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
+
+
+def program(machine: str, *, landlock: bool = False, signals: bool = True) -> bytes:
+    """The filter's instructions for a machine as `os.uname` calls it.
+
+    Args:
+        machine: `x86_64` or `aarch64`.
+        landlock: Whether further Landlock domains may be entered.
+        signals: Whether signals may be sent.
+    """
+    table = numbers(machine)
+    refuse = _return(ERRNO | errno.EPERM)
+    leaves: dict[int, tuple[bytes, ...]] = {}
+    for number in table["allowed"].values():
+        leaves[number] = (_return(ALLOW),)
+    for number in table["refused"].values():
+        leaves[number] = (refuse,)
+    for name, number in table["examined"].items():
+        leaves[number] = _examined(name)
+    if landlock:
+        for name in LANDLOCK:
+            leaves[table["absent"][name]] = (_return(ALLOW),)
+    if not signals:
+        for name in SIGNALLING:
+            leaves[table["allowed"][name]] = (refuse,)
+    absent = (_return(ERRNO | errno.ENOSYS),)
+    borders: list[tuple[int, tuple[bytes, ...]]] = []
+    for number in sorted({0, *leaves, *(n + 1 for n in leaves)}):
+        leaf = leaves.get(number, absent)
+        if not borders or borders[-1][1] != leaf:
+            borders.append((number, leaf))
+    begin = [_step(LOAD, ARCHITECTURE), _step(EQUAL, ARCHITECTURES[machine], 1, 0), _return(KILL_PROCESS)]
+    begin += [_step(LOAD, NUMBER), _step(AT_LEAST, X32, 0, 1), _return(KILL_PROCESS)]
+    return b"".join([*begin, *_search(borders)])
+
+
+def only_without_signals(machine: str) -> bytes:
+    """A second filter, laid over the first: no signal to anybody."""
+    table = numbers(machine)["allowed"]
+    refused = sorted(table[name] for name in SIGNALLING)
+    steps = [_step(LOAD, NUMBER)]
+    for left, number in zip(range(len(refused), 0, -1), refused, strict=True):
+        steps.append(_step(EQUAL, number, left, 0))
+    return b"".join([*steps, _return(ALLOW), _return(ERRNO | errno.EPERM)])
+
+
+def install(instructions: bytes) -> None:
+    """Put this process and whatever it starts under the filter, for good.
+
+    Raises:
+        OSError: The kernel has no filters, or refuses this one.
+    """
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    buffer = ctypes.create_string_buffer(instructions, len(instructions))
+    described = struct.pack("@HxxxxxxQ", len(instructions) // 8, ctypes.addressof(buffer))
+    set_mode_filter = 1
+    kernel.syscall("seccomp", set_mode_filter, 0, described)
+
+
+def machine() -> str:
+    """This machine's name, as the tables are keyed."""
+    return os.uname().machine
+
+
+def _search(borders: list[tuple[int, tuple[bytes, ...]]]) -> list[bytes]:
+    """Instructions that find the last border at or below the number and do what stands there."""
+    if len(borders) == 1:
+        return list(borders[0][1])
+    middle = len(borders) // 2
+    below, above = _search(borders[:middle]), _search(borders[middle:])
+    if len(below) <= 255:
+        return [_step(AT_LEAST, borders[middle][0], len(below), 0), *below, *above]
+    return [_step(AT_LEAST, borders[middle][0], 0, 1), _step(JUMP, len(below)), *below, *above]
+
+
+def _examined(name: str) -> tuple[bytes, ...]:
+    allow, refuse = _return(ALLOW), _return(ERRNO | errno.EPERM)
+    if name == "clone":
+        return (_argument(0), _step(ANY_BIT, NAMESPACES, 0, 1), refuse, allow)
+    if name == "socketpair":
+        family = (_argument(0), _step(EQUAL, AF_UNIX, 1, 0), refuse)
+        return (*family, _argument(1), _step(MASK, 0xF), _step(EQUAL, SOCK_STREAM, 0, 1), allow, refuse)
+    if name == "ioctl":
+        left = range(len(REQUESTS), 0, -1)
+        known = (_step(EQUAL, request, steps, 0) for request, steps in zip(REQUESTS, left, strict=True))
+        return (_argument(1), *known, _return(ERRNO | errno.ENOTTY), allow)
+    if name in ("mknod", "mknodat"):
+        kinds = (_step(EQUAL, S_IFIFO, 2, 0), _step(EQUAL, S_IFREG, 1, 0))
+        return (_argument(1 if name == "mknod" else 2), _step(MASK, S_IFMT), *kinds, refuse, allow)
+    if name == "setsockopt":
+        level = (_argument(1), _step(EQUAL, SOL_SOCKET, 1, 0), refuse)
+        return (*level, _argument(2), _step(EQUAL, SO_PASSCRED, 0, 1), allow, refuse)
+    raise ValueError(f"no rule for {name}")
+
+
+def _argument(index: int) -> bytes:
+    """Load the low half of an argument; what is compared here are ints, whose upper half the kernel ignores."""
+    return _step(LOAD, ARGUMENTS + 8 * index)
+
+
+def _return(action: int) -> bytes:
+    return _step(RETURN, action)
+
+
+def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value & 0xFFFFFFFF)

@@ -1,0 +1,328 @@
+"""The supervisor of a slot: takes requests from the host one at a time, runs what they ask for, keeps it to its limits.
+
+It is process 1 of the slot's namespace (or of a container), so whatever the agent's code leaves behind is its to end.
+It reads all output itself and never runs the agent's code in its own process. Requests and replies are in
+`jail/slot.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from . import interpreter
+from .files import Refused, Saved, Tree
+from .output import Feed, Output
+from .processes import Processes, cpu_clock
+from .running import Call, HostGone
+from .sessions import Notebook, Sessions
+from .starting import Place, Starter
+from .watch import Watch
+from .wire import Broken, Channel
+
+MOST_SNAPSHOTS = 256
+IDLE_SECONDS = 0.05
+"""After a call a notebook may go on by itself this long; then all that still runs is stopped until the next call."""
+LONG_CALL = 0.002
+"""Seconds in which no child can be started, waited for and worth counting."""
+
+
+class Supervisor:
+    """Serves one slot until the host closes the channel.
+
+    Args:
+        channel: To the host.
+        place: Where everything is.
+        limits: `Limits` as a dict.
+    """
+
+    def __init__(self, channel: Channel, place: Place, limits: dict[str, Any]) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._work = place.writable[0]
+        self._processes = Processes(place.proc, init=place.init)
+        self._starter = Starter(place, self._processes)
+        self._sessions = Sessions(self._starter, self._processes)
+        self._tree = Tree(place.writable, place.vault)
+        self._trees: dict[int, Saved] = {}
+        self._snapshots: dict[int, int | None] = {}
+        self._number = 0
+        self._stirring = False
+        """Whether something may still run although no call does."""
+        self._frozen = False
+        self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "call": self._call,
+            "run": self._run,
+            "snapshot": self._snapshot,
+            "restore": self._restore,
+            "drop": self._drop,
+            "write": self._write,
+            "read": self._read,
+            "tree": self._look,
+            "pack": self._pack,
+            "unpack": self._unpack,
+            "ping": self._ping,
+        }
+
+    def serve(self) -> None:
+        """Answer requests until the host is gone. Ends all processes of the slot before it returns."""
+        try:
+            while True:
+                self._rest()
+                request = self._channel.receive()
+                if request is None:
+                    break
+                reply = self._answer(request)
+                reply["n"] = request.get("n")
+                self._channel.send(reply)
+        except (Broken, HostGone, ConnectionError):
+            pass
+        finally:
+            self._processes.kill()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        operation = self._operations.get(request.get("op", ""))
+        if operation is None:
+            return {"error": f"no operation {request.get('op')!r}", "kind": "refused"}
+        try:
+            return operation(request)
+        except Refused as refusal:
+            return {"error": str(refusal), "kind": refusal.kind}
+
+    # Requests.
+
+    def _ping(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"pid": os.getpid(), "session": self._sessions.current is not None, "snapshots": len(self._snapshots)}
+
+    def _call(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("mode", "session") == "session":
+            return self._in_session(request)
+        nonce = os.urandom(16)
+
+        def script() -> None:
+            interpreter.run_script(request["code"], int(request.get("seed") or 0), nonce, 3)
+
+        return self._once(request, script, nonce)
+
+    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
+        argv = [str(part) for part in request["argv"]]
+        environment = {**os.environ, **(request.get("env") or {})}
+        folder = os.path.join(self._work, request.get("cwd") or ".")
+
+        def program() -> None:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            try:
+                os.chdir(folder)
+                os.execvpe(argv[0], argv, environment)
+            except (OSError, ValueError) as error:
+                text = getattr(error, "strerror", None) or str(error)
+                os.write(2, f"{argv[0]}: {text}\n".encode("utf-8", "replace"))
+                os._exit(126 if isinstance(error, PermissionError) else 127)
+
+        return self._once(request, program, None)
+
+    def _write(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._tree.write(request["files"])
+        return {"ok": True}
+
+    def _read(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self._tree.read(request["path"], int(request.get("max") or self._limits["disk"]))
+
+    def _look(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"tree": self._tree.look()}
+
+    def _pack(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("id") is None:
+            return {"tar": self._tree.pack()}
+        self._found(request)
+        return {"tar": self._tree.pack_saved(self._trees[request["id"]])}
+
+    def _unpack(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._tree.unpack(request["tar"])
+        return {"ok": True}
+
+    def _snapshot(self, request: dict[str, Any]) -> dict[str, Any]:
+        if len(self._snapshots) >= MOST_SNAPSHOTS:
+            raise Refused(f"{MOST_SNAPSHOTS} snapshots are kept already; drop some")
+        self._wake()
+        saved = self._tree.save()
+        self._number += 1
+        number = self._number
+        self._trees[number] = saved
+        live = self._sessions.current is not None
+        if live and not self._sessions.keep(number):
+            self._sessions.end()
+        self._snapshots[number] = number if live else None
+        self._stirring = live
+        return {"id": number, "session": live and self._sessions.current is not None}
+
+    def _restore(self, request: dict[str, Any]) -> dict[str, Any]:
+        number = self._found(request)
+        self._processes.kill(self._sessions.picture_pids())
+        self._sessions.go_back(self._snapshots[number])
+        self._tree.refill(self._trees[number])
+        self._frozen, self._stirring = False, True
+        return {"ok": True, "lost": self._sessions.lost}
+
+    def _drop(self, request: dict[str, Any]) -> dict[str, Any]:
+        number = self._found(request)
+        self._sessions.drop(number)
+        os.close(self._trees.pop(number).fd)
+        del self._snapshots[number]
+        return {"ok": True}
+
+    def _found(self, request: dict[str, Any]) -> int:
+        number = request.get("id")
+        if not isinstance(number, int) or number not in self._snapshots:
+            raise Refused(f"no snapshot {number!r} in this slot", "missing")
+        return number
+
+    # Calls.
+
+    def _once(self, request: dict[str, Any], body: Callable[[], None], nonce: bytes | None) -> dict[str, Any]:
+        """Run something in a new process, of which nothing stays but files."""
+        limits = self._limits_of(request)
+        before = self._hold()
+        out, out_end = os.pipe()
+        err, err_end = os.pipe()
+        report, report_end = os.pipe()
+        stdin, feed = self._starter.null, None
+        if request.get("stdin"):
+            stdin, feed_end = os.pipe()
+            feed = Feed(feed_end, request["stdin"].encode("utf-8", "surrogatepass"))
+        output = Output(out, err, limits["output"])
+        call = Call(limits, output, Watch(self._processes, limits, self._starter.inherited), self._channel.reads)
+        pid = self._starter.fork(
+            limits, (stdin, out_end, err_end, report_end if nonce else None), len(before), cpu=True
+        )
+        if pid == 0:
+            try:
+                body()
+            finally:
+                os._exit(1)
+        for fd in (out_end, err_end, report_end, *((stdin,) if feed else ())):
+            os.close(fd)
+        for fd in (out, err, report):
+            os.set_blocking(fd, False)
+        ended = os.pidfd_open(pid)
+        told = call.wait(ended, report, before, feed)
+        self._frozen = self._processes.kill(before) or self._frozen
+        code = os.waitstatus_to_exitcode(self._processes.wait(pid))
+        output.drain()
+        for fd in (out, err, report, ended):
+            os.close(fd)
+        self._judge(call, told, nonce, code)
+        cpu = max(call.watch.cpu, self._processes.reaped_cpu - call.watch.reaped_before)
+        rss = max(call.watch.memory, self._processes.largest)
+        self._processes.forget()
+        return call.reply(cpu, rss, lost=False)
+
+    def _in_session(self, request: dict[str, Any]) -> dict[str, Any]:
+        limits = self._limits_of(request)
+        self._wake()
+        seed = request.get("seed")
+        lost = self._sessions.lost
+        notebook = self._sessions.begin(limits, seed or 0)
+        watch = Watch(self._processes, limits, self._starter.inherited, {notebook.pid: self._sessions.total_cpu()})
+        call = Call(limits, Output(*self._sessions.outputs(), limits["output"]), watch, self._channel.reads)
+        nonce = os.urandom(16)
+        code = request["code"].encode("utf-8", "surrogatepass")
+        told = b""
+        if notebook.order(b"c", nonce, 0 if seed is None else seed + 1, code):
+            told = call.wait(notebook.ended, notebook.control.fileno(), self._sessions.picture_pids())
+        call.output.drain()
+        wall = call.elapsed()
+        cpu = max(watch.cpu, self._sessions.spent(thoroughly=wall > LONG_CALL))
+        rss = max(watch.memory, self._memory_of(notebook))
+        if self._good(told, nonce):
+            self._judge(call, told, nonce, None)
+            self._sessions.lost = False
+        else:
+            code_of = self._sessions.end()
+            self._processes.kill(self._sessions.pids())
+            self._judge(call, b"", nonce, code_of)
+            self._sessions.lost = False  # it is told now
+            lost = True
+        self._stirring = True
+        return call.reply(cpu, rss, lost)
+
+    def _judge(self, call: Call, told: bytes, nonce: bytes | None, code: int | None) -> None:
+        """Say how a call ended, from what was reported or from the exit code."""
+        if call.status is not None:
+            return
+        if nonce is not None and self._good(told, nonce):
+            _, end, call.code = interpreter.REPORT.unpack(told)
+            call.status = interpreter.ENDS[end]
+            if call.status == "disk_limit":
+                call.status = self._tree.full() or "disk_limit"
+            return
+        call.code = code
+        if code is not None and code < 0:
+            limits = {-signal.SIGXCPU: "cpu_limit", -signal.SIGXFSZ: "disk_limit"}
+            call.status = limits.get(code, "died")
+            if code == -signal.SIGKILL and call.watch.cpu >= call.limits["cpu_seconds"]:
+                call.status = "cpu_limit"
+        elif nonce is not None:
+            call.status = "died"
+        elif code == 0:
+            call.status = "ok"
+        else:
+            call.status = self._tree.full() or "raised"
+
+    @staticmethod
+    def _good(told: bytes, nonce: bytes) -> bool:
+        return len(told) == interpreter.REPORT.size and told[:16] == nonce and told[16] < len(interpreter.ENDS)
+
+    def _limits_of(self, request: dict[str, Any]) -> dict[str, Any]:
+        asked = request.get("limits")
+        return {**self._limits, **asked} if asked else self._limits
+
+    def _memory_of(self, notebook: Notebook) -> int:
+        text = self._processes.read(notebook.pid, "statm").split()
+        return int(text[1]) * PAGE if len(text) > 1 else 0
+
+    # What runs between calls.
+
+    def _rest(self) -> None:
+        """Wait a moment for the next request; if none comes, stop whatever still runs."""
+        if not self._stirring:
+            return
+        poll = select.poll()
+        poll.register(self._channel.reads, select.POLLIN)
+        if self._channel.waiting() or poll.poll(IDLE_SECONDS * 1000):
+            return
+        self._stirring = False
+        notebook = self._sessions.current
+        self._processes.reap()
+        others = self._processes.others(self._sessions.pids())
+        if notebook is None and not others:
+            return
+        if not others and notebook is not None:
+            use = self._processes.usage(notebook.pid)
+            if use is not None and use.threads == 1 and cpu_clock(notebook.pid) < self._sessions.quiet_clock() + 0.001:
+                return
+        self._processes.freeze()
+        self._frozen = True
+
+    def _wake(self) -> None:
+        if self._frozen:
+            self._processes.thaw()
+            self._frozen = False
+
+    def _hold(self) -> set[int]:
+        """Stop what a notebook has left running, so that what comes now can be told from it; all that is there."""
+        kept = self._sessions.pids()
+        if not kept:
+            return kept
+        self._processes.reap()
+        if not self._frozen and self._processes.others(kept):
+            self._processes.freeze()
+            self._frozen = True
+        return set(self._processes.pids())
+
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
