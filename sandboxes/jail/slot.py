@@ -7,13 +7,13 @@
 Paths are relative to the work folder (`/work`; where agents begin, their home), or absolute in `/work`, `/tmp` or
 `/dev/shm`, which share one small disk. Requests, and what is in the replies:
 
-- `call`: `code`; `mode` `session` (a notebook: variables stay) or `fresh` (an interpreter of its own: only files stay);
-  optional `seed` (int) of the `random` module and of numpy's old generator (a notebook is seeded with 0 when it begins,
-  a fresh call with `seed` or 0), and `limits` (some of `Limits`, for this call; `memory` and `disk` of a living notebook
-  stay what they were when it began). Reply: `status` (`ok`, `raised`, `died`, `cpu_limit`, `time_limit`,
-  `memory_limit`, `process_limit`, `file_limit`, `disk_limit`), `out` and `err` (text, together at most `output` bytes),
-  `truncated`, `code` (exit code, negative for a signal, or null), `cpu` and `wall` (seconds), `rss` (bytes), `lost`
-  (the notebook is gone and the variables with it; the next call begins another).
+- `call`: `code`; `mode` `session` (a notebook: variables stay) or `fresh` (an interpreter of its own: only files
+  stay); optional `seed` (int) of the `random` module and of numpy's old generator (without it a notebook is seeded
+  with 0 when it begins, a fresh call with 0), and `limits` (some of `Limits`, for this call; a living notebook keeps
+  its `memory` and `disk`). Reply: `status` (`ok`, `raised`, `died`, `cpu_limit`, `time_limit`, `memory_limit`,
+  `process_limit`, `file_limit`, `disk_limit`), `out` and `err` (text, together at most `output` bytes), `truncated`,
+  `code` (exit code, negative for a signal, or null), `cpu` and `wall` (seconds), `rss` (bytes), `lost` (the notebook
+  is gone and the variables with it; the next call begins another).
 - `run`: `argv`, and `stdin` (text), `env` (added to the slot's), `cwd`. Replies like `call`.
 - `write`: `files`, path -> `{text | base64, mode}`. `read`: `path`, `max` bytes; replies `base64` and the whole `size`.
 - `tree`: replies `tree`, path -> `{kind, mode, size, sha256 | target}` of the work folder; kinds are `file`, `folder`,

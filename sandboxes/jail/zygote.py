@@ -91,8 +91,8 @@ class Zygote:
             self.close()
             if answer.get("module"):
                 raise UsageError(
-                    f"modules: {answer['module']!r} cannot be imported by {sys.executable} ({answer['error']}); install "
-                    "it there, or leave it out"
+                    f"modules: {answer['module']!r} cannot be imported by {sys.executable} ({answer['error']}); "
+                    "install it there, or leave it out"
                 )
             raise SandboxUnavailable(f"{sys.executable} started no zygote: {answer['error']}", kind="tier_missing")
         self.pid: int = answer["pid"]

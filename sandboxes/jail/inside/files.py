@@ -65,10 +65,10 @@ class Tree:
 
     Args:
         folders: Their paths; the first is the work folder.
-        vault: An open folder where nameless files can be made.
+        vault: An open folder where nameless files can be made; where absent they are made in memory.
     """
 
-    def __init__(self, folders: tuple[str, ...], vault: int) -> None:
+    def __init__(self, folders: tuple[str, ...], vault: int | None) -> None:
         self._folders = folders
         self._vault = vault
 
@@ -156,10 +156,12 @@ class Tree:
             Refused: It is no archive, a member leads elsewhere, or there is no room.
         """
         try:
-            archive = tarfile.open(fileobj=io.BytesIO(_decoded(tar)))
-            members = archive.getmembers()
+            with tarfile.open(fileobj=io.BytesIO(_decoded(tar))) as archive:
+                self._extract(archive, archive.getmembers())
         except (tarfile.TarError, EOFError) as error:
             raise Refused(f"no tar archive: {error}") from error
+
+    def _extract(self, archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> None:
         self.wipe(only_work=True)
         modes: list[tuple[str, int]] = []
         for member in members:
@@ -187,7 +189,7 @@ class Tree:
 
     def save(self, *, only_work: bool = False) -> Saved:
         """Put the tree away. The caller closes the file."""
-        fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self._vault)
+        fd = self._nameless()
         entries: list[tuple[Entry, list[Part]]] = []
         place = 0
         for root in range(1 if only_work else len(self._folders)):
@@ -251,6 +253,11 @@ class Tree:
         if info.f_files and info.f_ffree == 0:
             return "file_limit"
         return "disk_limit" if info.f_bavail == 0 else None
+
+    def _nameless(self) -> int:
+        if self._vault is None:
+            return os.memfd_create("saved")
+        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self._vault)
 
     def _absolute(self, entry: Entry) -> str:
         return f"{self._folders[entry.root]}/{entry.path}"

@@ -31,6 +31,7 @@ NAME = "<tool>"
 def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
     """Run code as a program of its own, report, and end the process."""
     scope = begin(seed)
+    own = os.getpid()
     end, number = run(code, scope)
     finish = (_threads_end, _exit_handlers, _flush)
     for step in finish:
@@ -38,6 +39,8 @@ def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
             step()
         except BaseException as error:
             explain(error, None)
+    if os.getpid() != own:  # a child that the code forked, come to the end of the code like its parent
+        os._exit(number)
     try:
         os.write(report, REPORT.pack(nonce, end, number))
     finally:
@@ -76,11 +79,14 @@ def serve(control: socket.socket, seed: int) -> NoReturn:
             output = _reopened(output)
         if seed:
             sow(seed - 1)
+        own = os.getpid()
         end, number = run(code, scope)
         try:
             _flush()
         except BaseException as error:
             explain(error, None)
+        if os.getpid() != own:
+            os._exit(number)
         control.send(REPORT.pack(nonce, end, number))
 
 
@@ -224,14 +230,13 @@ def _descriptor(passed: list[tuple[int, int, bytes]]) -> int:
 
 def _reopened(output: tuple[Any, Any]) -> tuple[Any, Any]:
     """Standard output and error as they were, where code has closed or exchanged them."""
-    streams = []
-    for number, stream in zip((1, 2), output):
+    streams: list[Any] = []
+    for stream, number, errors in ((output[0], 1, "strict"), (output[1], 2, "backslashreplace")):
         if stream.closed:
-            errors = "strict" if number == 1 else "backslashreplace"
             raw = io.FileIO(number, "w", closefd=False)
             stream = io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors=errors)
         streams.append(stream)
-    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = streams
+    sys.__dict__.update(stdout=streams[0], stderr=streams[1], __stdout__=streams[0], __stderr__=streams[1])
     return streams[0], streams[1]
 
 

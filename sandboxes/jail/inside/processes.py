@@ -11,6 +11,7 @@ import resource
 import signal
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -126,7 +127,7 @@ class Processes:
         return self.ended[pid]
 
     def forget(self) -> None:
-        """Forget who ended."""
+        """Forget who ended: their numbers may be given again."""
         self.ended.clear()
         self.largest = 0
 
@@ -213,7 +214,5 @@ def _kib(text: bytes, name: bytes) -> int:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass

@@ -35,16 +35,18 @@ SOL_SOCKET, SO_PASSCRED = 1, 16
 # TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. TIOCSTI and TIOCLINUX, which type into a terminal, are not here.
 REQUESTS = (0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5410, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 SIGNALLING = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
+NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 LANDLOCK = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
 
 
-def program(machine: str, *, landlock: bool = False, signals: bool = True) -> bytes:
+def program(machine: str, *, landlock: bool = False, signals: bool = True, network: bool = False) -> bytes:
     """The filter's instructions for a machine as `os.uname` calls it.
 
     Args:
         machine: `x86_64` or `aarch64`.
         landlock: Whether further Landlock domains may be entered.
         signals: Whether signals may be sent.
+        network: Whether any socket may be made and used.
     """
     table = numbers(machine)
     refuse = _return(ERRNO | errno.EPERM)
@@ -58,6 +60,9 @@ def program(machine: str, *, landlock: bool = False, signals: bool = True) -> by
     if landlock:
         for name in LANDLOCK:
             leaves[table["absent"][name]] = (_return(ALLOW),)
+    if network:
+        for name in NETWORK:
+            leaves[table["examined"].get(name) or table["refused"][name]] = (_return(ALLOW),)
     if not signals:
         for name in SIGNALLING:
             leaves[table["allowed"][name]] = (refuse,)

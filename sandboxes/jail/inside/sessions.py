@@ -84,7 +84,7 @@ class Sessions:
         """The current notebook, a new one if there is none."""
         if self.current is not None:
             return self.current
-        out, out_end, err, err_end = self._pipes or self._make_pipes()
+        _, out_end, _, err_end = self._pipes or self._make_pipes()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         fds = (self._starter.null, out_end, err_end, theirs.fileno())
         pid = self._starter.fork(limits, fds, len(self.pictures), cpu=False)

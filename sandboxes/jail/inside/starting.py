@@ -27,8 +27,8 @@ class Place(NamedTuple):
     """The folders that hold state; calls begin in the first."""
     proc: int
     """An open /proc that shows all processes of the slot."""
-    vault: int
-    """An open folder out of reach of agents."""
+    vault: int | None
+    """An open folder out of reach of agents, where there can be one."""
     init: bool = True
     """Whether the supervisor is process 1 of a process namespace."""
     counts: bool = True

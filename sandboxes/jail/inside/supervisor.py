@@ -162,7 +162,8 @@ class Supervisor:
 
     def _restore(self, request: dict[str, Any]) -> dict[str, Any]:
         number = self._found(request)
-        self._processes.kill(self._sessions.picture_pids())
+        if self._processes.kill(self._sessions.picture_pids()) or self._frozen:
+            self._processes.thaw()
         self._sessions.go_back(self._snapshots[number])
         self._tree.refill(self._trees[number])
         self._frozen, self._stirring = False, True
@@ -187,6 +188,8 @@ class Supervisor:
         """Run something in a new process, of which nothing stays but files."""
         limits = self._limits_of(request)
         before = self._hold()
+        others = sum(use.threads for use in map(self._processes.usage, before) if use is not None)
+        self._processes.forget()
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         report, report_end = os.pipe()
@@ -197,7 +200,7 @@ class Supervisor:
         output = Output(out, err, limits["output"])
         call = Call(limits, output, Watch(self._processes, limits, self._starter.inherited), self._channel.reads)
         pid = self._starter.fork(
-            limits, (stdin, out_end, err_end, report_end if nonce else None), len(before), cpu=True
+            limits, (stdin, out_end, err_end, report_end if nonce else None), others, cpu=True
         )
         if pid == 0:
             try:
@@ -218,7 +221,6 @@ class Supervisor:
         self._judge(call, told, nonce, code)
         cpu = max(call.watch.cpu, self._processes.reaped_cpu - call.watch.reaped_before)
         rss = max(call.watch.memory, self._processes.largest)
-        self._processes.forget()
         return call.reply(cpu, rss, lost=False)
 
     def _in_session(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +228,7 @@ class Supervisor:
         self._wake()
         seed = request.get("seed")
         lost = self._sessions.lost
+        self._processes.forget()
         notebook = self._sessions.begin(limits, seed or 0)
         watch = Watch(self._processes, limits, self._starter.inherited, {notebook.pid: self._sessions.total_cpu()})
         call = Call(limits, Output(*self._sessions.outputs(), limits["output"]), watch, self._channel.reads)

@@ -126,7 +126,7 @@ def keep_own_paths() -> None:
 
 
 def tell_modules() -> None:
-    """Make the modules imported so far look where they will be: lazy imports and data files are found by these paths."""
+    """Make the modules imported so far look where they will be: lazy imports and data files go by these paths."""
     moves = moved()
     if not moves:
         return

@@ -22,10 +22,10 @@ from .supervisor import Supervisor
 from .wire import LENGTH, Broken, Channel, frame, parse
 
 # What every script may need soon; imported once here instead of in each.
-USUAL = (
-    "atexit bisect collections copy csv datetime decimal functools hashlib heapq io itertools json linecache math "
-    "operator random re statistics string subprocess tempfile threading time traceback types typing uuid"
-).split()
+USUAL = """
+    atexit bisect collections copy csv datetime decimal functools hashlib heapq io itertools json linecache math
+    operator random re statistics string subprocess tempfile threading time traceback types typing uuid
+"""
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -70,7 +70,7 @@ class Zygote:
 
     def _import(self, modules: list[str]) -> None:
         view.keep_own_paths()
-        for name in [*USUAL, *modules]:
+        for name in [*USUAL.split(), *modules]:
             try:
                 importlib.import_module(name)
             except BaseException as error:
@@ -120,7 +120,7 @@ class Zygote:
         kept = root.build(self._view, extra, disk=limits["disk"], files=limits["files"])
         kernel.hostname("sandbox")
         place = Place(tuple(root.FOLDERS.values()), kept.proc, kept.vault)
-        self._environment(request, root.WORK)
+        self._environment(request, view.WORK)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.drop_capabilities()
@@ -150,7 +150,7 @@ class Zygote:
         )
 
     def _check(self) -> None:
-        """See that the interpreter's files can be read from here, or a later import would fail for no visible reason."""
+        """See that the interpreter's files can be read from here, or a later import would fail without a reason."""
         library = os.path.dirname(os.__file__)
         try:
             os.listdir(library)
