@@ -205,10 +205,8 @@ def do(number, what):
     elif what == "structured":
         answer(number, {"content": [{"type": "text", "text": '{"n": 1}'}], "structuredContent": {"n": 1}})
     elif what == "environment":
-        text(
-            number,
-            json.dumps({"environ": dict(os.environ), "cwd": os.getcwd(), "fds": sorted(os.listdir("/proc/self/fd"))}),
-        )
+        fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+        text(number, json.dumps({"environ": dict(os.environ), "cwd": os.getcwd(), "fds": fds}))
     elif what == "litter":
         with open(os.path.join(os.environ["HOME"], "litter"), "w") as file:
             file.write("litter")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,9 +13,9 @@ from typing import Any
 import pydantic
 
 from tir_gym.compare import comparator
-from tir_gym.errors import UsageError
+from tir_gym.errors import InvalidArguments, UnknownTool, UsageError
 from tir_gym.records import Effect, ToolSpec
-from tir_gym.sandboxes.mcp.schema import SchemaCheck, _short
+from tir_gym.sandboxes.mcp.schema import SchemaCheck, short
 
 META = "tir-gym"
 """Where our own servers put what MCP has no field for, under `_meta`."""
@@ -43,6 +45,24 @@ class ListedTool:
     result: SchemaCheck | None
     """For the structured content of results, where the server has declared it."""
 
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Check the agent's arguments.
+
+        Raises:
+            InvalidArguments: With one sentence per fault.
+        """
+        try:
+            json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
+        except RecursionError:
+            raise InvalidArguments("the arguments are nested too deeply; send a flat object") from None
+        except UnicodeEncodeError:
+            raise InvalidArguments("the arguments hold text that is no valid Unicode; send other characters") from None
+        except (TypeError, ValueError) as error:
+            raise InvalidArguments(f"the arguments are no JSON: {error}") from None
+        faults = self.arguments.faults(dict(arguments))
+        if faults:
+            raise InvalidArguments("; ".join(faults))
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -58,6 +78,20 @@ class Listing:
     @cached_property
     def by_name(self) -> dict[str, ListedTool]:
         return {tool.spec.name: tool for tool in self.tools}
+
+    def find(self, name: str) -> ListedTool:
+        """The tool of that name.
+
+        Raises:
+            UnknownTool: With the nearest names.
+        """
+        found = self.by_name.get(name)
+        if found is None:
+            names = [*self.by_name]
+            near = difflib.get_close_matches(name[:64], names, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the tools are: {', '.join(names[:40])}"
+            raise UnknownTool(f"there is no tool named {short(name)}; {hint}")
+        return found
 
 
 def read_tools(server: str, entries: Iterable[Any], *, effects: Mapping[str, Effect] | Effect | None = None) -> Listing:
@@ -100,15 +134,15 @@ def read_tools(server: str, entries: Iterable[Any], *, effects: Mapping[str, Eff
 
 def _read_tool(entry: Any, effects: Mapping[str, Effect] | Effect | None) -> ListedTool:
     if not isinstance(entry, Mapping):
-        raise ValueError(f"the entry is {_short(entry)}, not an object")
+        raise ValueError(f"the entry is {short(entry)}, not an object")
     name = entry.get("name")
     if not isinstance(name, str):
-        raise ValueError(f"name: {_short(name)} is no text")
+        raise ValueError(f"name: {short(name)} is no text")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"name: {_short(name)} is not 1 to 64 letters, digits, '_', '-' and '.'")
+        raise ValueError(f"name: {short(name)} is not 1 to 64 letters, digits, '_', '-' and '.'")
     description = entry.get("description") or entry.get("title") or ""
     if not isinstance(description, str):
-        raise ValueError(f"description: {_short(description)} is no text")
+        raise ValueError(f"description: {short(description)} is no text")
     arguments, schema = _arguments(entry)
     result = None
     if entry.get("outputSchema") is not None:
@@ -136,7 +170,7 @@ def _arguments(entry: Mapping[str, Any]) -> tuple[SchemaCheck, dict[str, Any]]:
     except ValueError as fault:
         raise ValueError(f"inputSchema: {fault}") from None
     if schema.get("type") != "object":
-        raise ValueError(f"inputSchema: its type is {_short(schema.get('type'))}, not 'object'")
+        raise ValueError(f"inputSchema: its type is {short(schema.get('type'))}, not 'object'")
     # Endpoints of models insist on `properties`, even where there are none.
     return check, dict(schema) if "properties" in schema else {**schema, "properties": {}}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 import json
 import logging
 import weakref
@@ -18,39 +17,27 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import anyio
-import pydantic
 from mcp import MCPError
-from mcp_types import (
-    CONNECTION_CLOSED,
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    PARSE_ERROR,
-    CallToolResult,
-)
+from mcp_types import CallToolResult
 
 from tir_gym.errors import (
     InfrastructureError,
-    InvalidArguments,
-    OutputLimit,
     SandboxDied,
     SandboxUnavailable,
     TimeLimit,
     ToolError,
-    UnknownTool,
     UsageError,
 )
 from tir_gym.records import Effect, ToolCall, ToolResult, ToolSpec
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes.mcp import loop
-from tir_gym.sandboxes.mcp.listing import ListedTool, Listing, RefusedTool, read_tools
+from tir_gym.sandboxes.mcp.failures import failure_of
+from tir_gym.sandboxes.mcp.holding import Held
+from tir_gym.sandboxes.mcp.listing import Listing, RefusedTool, read_tools
 from tir_gym.sandboxes.mcp.log import Log, changes, digest, sent, state_changes
 from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject
-from tir_gym.sandboxes.mcp.process import TOO_BIG
 from tir_gym.sandboxes.mcp.results import read_result
-from tir_gym.sandboxes.mcp.session import Session
+from tir_gym.sandboxes.mcp.session import Session, is_running
 
 T = TypeVar("T")
 log = logging.getLogger("tir_gym.sandbox")
@@ -235,13 +222,13 @@ class McpSandbox(Sandbox):
     def close(self) -> None:
         """End the session, and the server's process if it has one; a shared one with the last sandbox that uses it."""
         session = self._give_up()
-        if session is not None and session.loop.is_running() and not _is_running(session.loop):
-            session.ended.wait(5.0)
+        if session is not None:
+            session.wait(5.0)
 
     async def aclose(self) -> None:
         session = self._give_up()
         if session is not None:
-            await asyncio.to_thread(session.ended.wait, 5.0)
+            await asyncio.to_thread(session.wait, 5.0)
 
     # One call.
 
@@ -251,8 +238,8 @@ class McpSandbox(Sandbox):
             await self._ready()
             listing = self._listing()
         try:
-            tool = _find(listing, call.name)
-            _check(tool, call.arguments)
+            tool = listing.find(call.name)
+            tool.check(call.arguments)
         except ToolError as mistake:
             return ToolResult(error=str(mistake), error_kind=mistake.kind)
         session = await self._ready()
@@ -282,36 +269,12 @@ class McpSandbox(Sandbox):
             elif writes:
                 self._log = (*self._log, sent(call.name, call.arguments, None))
             raise
-        except MCPError as error:
-            raise await self._failure(session, call, error) from error
-        except pydantic.ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise InfrastructureError(
-                f"tool {call.name}: the server's answer is no result: {first['msg']}", tool=call.name, kind="bad_result"
-            ) from error
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError) as error:
-            raise await self._death(session, call) from error
+        except Exception as error:
+            failure = failure_of(error, call.name, session.too_big())
+            raise failure or await self._death(session, call) from error
         if writes:
             self._log = (*self._log, sent(call.name, call.arguments, answer))
         return answer
-
-    async def _failure(self, session: Session, call: ToolCall, error: MCPError) -> Exception:
-        code = error.code
-        if code == TOO_BIG or (code in (PARSE_ERROR, CONNECTION_CLOSED) and session.too_big()):
-            return OutputLimit("the result is far beyond the limit and was dropped; ask for less")
-        if code == CONNECTION_CLOSED:
-            return await self._death(session, call)
-        if code == INVALID_PARAMS:
-            return InvalidArguments(error.message)
-        if code in (0, INTERNAL_ERROR):
-            return InfrastructureError(f"tool {call.name} broke: {error.message}", tool=call.name, kind="tool_bug")
-        if code in (PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND):
-            return InfrastructureError(
-                f"tool {call.name}: the server does not keep to the protocol: {error.message}",
-                tool=call.name,
-                kind="bad_answer",
-            )
-        return ToolError(error.message or f"the server refused with code {code}")
 
     async def _death(self, session: Session, call: ToolCall) -> SandboxDied:
         obituary = await session.obituary()
@@ -376,7 +339,7 @@ class McpSandbox(Sandbox):
             why = "; ".join(str(one) for one in listing.refused[:3]) or "it lists none"
             raise SandboxUnavailable(f"{core.place.name} offers no tool that can be used: {why}", kind="server_missing")
         if core.state is not None:
-            _check(_find(listing, core.state.name), core.state.arguments)
+            listing.find(core.state.name).check(core.state.arguments)
         core.listing = listing
 
     async def _tell_state(self, session: Session) -> Any:
@@ -405,14 +368,14 @@ class McpSandbox(Sandbox):
     async def _on_its_loop(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run it where the session lives: on the running loop, unless it was opened on another one."""
         where = self._held.loop()
-        if where is None or _is_running(where):
+        if where is None or is_running(where):
             return await work()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), where))
 
     def _wait(self, work: Coroutine[Any, Any, T], calls: int) -> T:
         """Run it for a synchronous caller."""
         core, on = self._core, self._held.loop()
-        if on is not None and _is_running(on):
+        if on is not None and is_running(on):
             work.close()
             raise UsageError("this session lives on the running event loop: await acall, arun_turn, astart or aclose")
         longest = core.start_seconds + (len(self._log) + calls + 1) * core.limits.wall_seconds + _MARGIN
@@ -425,7 +388,7 @@ class McpSandbox(Sandbox):
             self._held.users += 1
             self._leave = weakref.finalize(self, self._held.leave)
         else:
-            self._held = _Held()
+            self._held = Held()
             weakref.finalize(self, self._held.let_go)
 
     def _give_up(self) -> Session | None:
@@ -475,47 +438,6 @@ class McpSandbox(Sandbox):
         return self._core.listing
 
 
-class _Held:
-    """A session, if there is one; apart from the sandbox, so that it can be ended after that is gone."""
-
-    def __init__(self) -> None:
-        self.session: Session | None = None
-        self.users = 0
-        self._opening: asyncio.Task[Session] | None = None
-
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """Where the session lives or is being opened."""
-        if self.session is not None and self.session.usable:
-            return self.session.loop
-        if self._opening is not None and not self._opening.get_loop().is_closed():
-            return self._opening.get_loop()
-        return None
-
-    async def open_once(self, make: Callable[[], Coroutine[Any, Any, Session]]) -> Session:
-        """Open a session, or wait for the one that is being opened."""
-        if self._opening is None or self._opening.get_loop() is not asyncio.get_running_loop():
-            self._opening = asyncio.get_running_loop().create_task(make())
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
-
-    def let_go(self) -> Session | None:
-        session, self.session = self.session, None
-        if session is not None:
-            session.stop()
-        return session
-
-    def leave(self) -> None:
-        """One user less; the last one ends the session."""
-        self.users -= 1
-        if self.users == 0:
-            self.let_go()
-
-    def _opened(self, task: asyncio.Task[Session]) -> None:
-        self._opening = None
-        if not task.cancelled() and task.exception() is None:
-            self.session = task.result()
-
-
 @dataclass
 class _Core:
     """What a sandbox and its forks have in common."""
@@ -529,39 +451,9 @@ class _Core:
     start_seconds: float
     listing: Listing | None = None
     initial_state: Any = None
-    held: _Held = field(default_factory=_Held)
+    held: Held = field(default_factory=Held)
 
     @property
     def frame(self) -> int:
         # JSON may take six bytes for one, and structured content comes as text, too.
         return 8 * self.limits.output + (1 << 16)
-
-
-def _find(listing: Listing, name: str) -> ListedTool:
-    found = listing.by_name.get(name)
-    if found is None:
-        near = difflib.get_close_matches(name[:64], listing.by_name, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"the tools are: {', '.join([*listing.by_name][:40])}"
-        raise UnknownTool(f"there is no tool named {name[:80]!r}; {hint}")
-    return found
-
-
-def _check(tool: ListedTool, arguments: Mapping[str, Any]) -> None:
-    try:
-        json.dumps(arguments, ensure_ascii=False, allow_nan=False).encode()
-    except RecursionError:
-        raise InvalidArguments("the arguments are nested too deeply; send a flat object") from None
-    except UnicodeEncodeError:
-        raise InvalidArguments("the arguments hold text that is no valid Unicode; send other characters") from None
-    except (TypeError, ValueError) as error:
-        raise InvalidArguments(f"the arguments are no JSON: {error}") from None
-    faults = tool.arguments.faults(dict(arguments))
-    if faults:
-        raise InvalidArguments("; ".join(faults))
-
-
-def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
-    try:
-        return asyncio.get_running_loop() is loop
-    except RuntimeError:
-        return False

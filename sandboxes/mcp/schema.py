@@ -45,7 +45,7 @@ class SchemaCheck:
 
     def __init__(self, schema: Any) -> None:
         if not isinstance(schema, Mapping):
-            raise ValueError(f"is {_short(schema)}, not an object")
+            raise ValueError(f"is {short(schema)}, not an object")
         try:
             self.size = len(json.dumps(schema))
         except RecursionError:
@@ -94,19 +94,19 @@ class SchemaCheck:
             names = ", ".join(f"`{name}`" for name in known) or "none"
             for name in value:
                 if name not in known:
-                    yield f"unknown argument `{inside}{_short(name)[1:-1]}`; the arguments are: {names}"
+                    yield f"unknown argument `{inside}{short(name)[1:-1]}`; the arguments are: {names}"
             return
         if keyword == "type":
             expected = f"expected {' or '.join([wanted] if isinstance(wanted, str) else map(str, wanted))}"
         elif keyword == "enum":
-            expected = f"expected one of {_short(wanted, 200)}"
+            expected = f"expected one of {short(wanted, 200)}"
         elif keyword == "pattern":
-            expected = f"expected text that matches {_short(wanted)}"
+            expected = f"expected text that matches {short(wanted)}"
         elif keyword in ("anyOf", "oneOf", "not"):
             expected = f"it fits no form that the schema allows ({keyword})"
         else:
-            expected = f"expected {keyword} {_short(wanted)}"
-        yield f"argument `{path}`: {expected}, got {_short(value)}" if path else f"{expected}, got {_short(value)}"
+            expected = f"expected {keyword} {short(wanted)}"
+        yield f"argument `{path}`: {expected}, got {short(value)}" if path else f"{expected}, got {short(value)}"
 
 
 class _Spent(Exception):
@@ -182,9 +182,9 @@ def _check_references(schema: Mapping[str, Any]) -> None:
     for reference in _values(schema, "$ref", "$dynamicRef"):
         local = reference.removeprefix(base) if isinstance(base, str) else reference
         if not local.startswith("#"):
-            raise ValueError(f"refers to {_short(reference)}, which is outside of it")
+            raise ValueError(f"refers to {short(reference)}, which is outside of it")
         if local not in anchors and not _points(schema, local[1:]):
-            raise ValueError(f"refers to {_short(reference)}, which is not in it")
+            raise ValueError(f"refers to {short(reference)}, which is not in it")
 
 
 def _values(node: Any, *keys: str) -> Iterator[str]:
@@ -224,7 +224,8 @@ def _depth(node: Any) -> int:
     return deepest
 
 
-def _short(value: Any, limit: int = 80) -> str:
+def short(value: Any, limit: int = 80) -> str:
+    """The value for a message, cut."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):

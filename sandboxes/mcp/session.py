@@ -121,6 +121,11 @@ class Session:
         except RuntimeError:  # its loop was closed meanwhile, which has ended it
             self.ended.set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended, where that can be waited for: from another thread than its loop's."""
+        if self.pid == os.getpid() and self.loop.is_running() and not is_running(self.loop):
+            self.ended.wait(seconds)
+
     async def _own(self, ready: asyncio.Future[list[Any]]) -> None:
         about = Implementation(name="tir-gym", version=tir_gym.__version__)
         try:
@@ -170,6 +175,14 @@ class Session:
             task.exception()  # looked at, so that nobody complains
 
 
+def is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -187,9 +200,9 @@ _open: weakref.WeakSet[Session] = weakref.WeakSet()
 @atexit.register
 def _stop_all() -> None:
     """Let servers end by themselves; whatever does not is ended by its keeper."""
-    open_here = [session for session in _open if session.usable and session.loop.is_running()]
+    open_here = [session for session in _open if session.usable]
     for session in open_here:
         session.stop()
     deadline = time.monotonic() + 2.0
     for session in open_here:
-        session.ended.wait(max(0.0, deadline - time.monotonic()))
+        session.wait(max(0.0, deadline - time.monotonic()))
