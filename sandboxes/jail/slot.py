@@ -19,7 +19,7 @@ Paths are relative to the work folder (`/work`; where agents begin, their home),
 - `tree`: replies `tree`, path -> `{kind, mode, size, sha256 | target}` of the work folder; kinds are `file`, `folder`,
   `link`, `pipe`, `other`.
 - `pack`: replies `tar` (base64) of the work folder, or of that of snapshot `id`. `unpack`: `tar`; afterwards the work
-  folder holds that and nothing else.
+  folder holds that and nothing else, and with `wipe` the other folders hold nothing.
 - `snapshot`: replies `id`. `restore`: `id`; variables and files are as they were, running processes are ended.
   `drop`: `id`.
 - `ping`: replies `session` (whether a notebook lives) and `snapshots` (how many).
@@ -35,6 +35,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
@@ -66,6 +67,8 @@ class Slot:
         self.limits = limits
         self.tier = tier
         self._number = 0
+        self._waits = 0.0
+        end.settimeout(None)
         self._largest = (16 << 20) + 6 * limits.output + 3 * limits.disk
         self._lock = threading.Lock()
         self._process = _pidfd(pid)
@@ -90,10 +93,10 @@ class Slot:
             data = wire.frame({"n": self._number, "op": op, **fields})
             wall = (fields.get("limits") or {}).get("wall_seconds", self.limits.wall_seconds)
             try:
-                self.socket.settimeout(wall + GRACE)
+                self._patience(wall + GRACE)
                 self.socket.sendall(data)
                 reply = self._receive()
-            except TimeoutError as error:
+            except BlockingIOError as error:
                 self._end()
                 raise SandboxDied(f"the slot did not answer {op!r} within {wall + GRACE:g} s and was ended") from error
             except (OSError, wire.Broken) as error:
@@ -107,6 +110,14 @@ class Slot:
     def close(self) -> None:
         """End everything in it. Safe to call twice."""
         self._end()
+
+    def _patience(self, seconds: float) -> None:
+        """Let the kernel bound each wait: a timeout of Python's would cost two more system calls for each."""
+        if seconds != self._waits:
+            bound = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+            self._waits = seconds
 
     def _receive(self) -> dict[str, Any]:
         data = bytearray(self.socket.recv(65536))

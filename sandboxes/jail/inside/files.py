@@ -149,29 +149,36 @@ class Tree:
                 archive.addfile(member, io.BytesIO(content))
         return base64.b64encode(buffer.getvalue()).decode()
 
-    def unpack(self, tar: str) -> None:
-        """Make the work folder what a tar archive holds.
+    def unpack(self, tar: str, *, only_work: bool = True) -> None:
+        """Make the work folder what a tar archive holds, with its dates.
+
+        Args:
+            tar: The archive, in base64.
+            only_work: Leave the other folders as they are; else they are emptied.
 
         Raises:
             Refused: It is no archive, a member leads elsewhere, or there is no room.
         """
         try:
             with tarfile.open(fileobj=io.BytesIO(_decoded(tar))) as archive:
-                self._extract(archive, archive.getmembers())
+                members = archive.getmembers()
+                self.wipe(only_work=only_work)
+                self._extract(archive, members)
         except (tarfile.TarError, EOFError) as error:
             raise Refused(f"no tar archive: {error}") from error
 
     def _extract(self, archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> None:
-        self.wipe(only_work=True)
-        modes: list[tuple[str, int]] = []
+        folders: list[tarfile.TarInfo] = []
+        top = None
         for member in members:
             if member.name in (".", "./"):
+                top = member
                 continue
             with self._folder_of(member.name, make=True) as (folder, name), _explained(member.name):
                 if member.isdir():
                     with suppress(FileExistsError):
                         os.mkdir(name, 0o700, dir_fd=folder)
-                    modes.append((member.name, member.mode))
+                    folders.append(member)
                 elif member.issym():
                     os.symlink(member.linkname, name, dir_fd=folder)
                 elif member.isfifo():
@@ -183,9 +190,12 @@ class Tree:
                     raise Refused(f"the archive holds {member.name!r}, which is neither file, folder, link nor pipe")
                 if not member.isdir():
                     _set_time(folder, name, int(member.mtime) * 10**9)
-        for path, mode in reversed(modes):
-            with self._folder_of(path) as (folder, name), suppress(OSError):
-                os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
+        for member in reversed(folders):
+            with self._folder_of(member.name) as (folder, name), suppress(OSError):
+                os.chmod(name, stat.S_IMODE(member.mode), dir_fd=folder)
+                _set_time(folder, name, int(member.mtime) * 10**9)
+        if top is not None:
+            os.utime(self._folders[0], (int(top.mtime), int(top.mtime)))
 
     def save(self, *, only_work: bool = False) -> Saved:
         """Put the tree away. The caller closes the file."""

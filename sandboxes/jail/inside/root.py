@@ -71,6 +71,7 @@ def build(view: View, extra: list[Shown], *, disk: int, files: int) -> Kept:
     kept = Kept(_hidden_proc(root), _vault(root))
     _visible_proc(root)
     kernel.pivot(root)
+    os.utime("/", (0, 0))  # a listing shall not tell when the slot was made
     kernel.mount(
         "none", "/", None, kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
     )
