@@ -277,9 +277,9 @@ def test_a_packed_tree_holds_the_tree_and_no_date_or_owner(tree: Any) -> None:
     assert unpacked(packed(tree)) == tree
     with tarfile.open(fileobj=io.BytesIO(packed(tree))) as archive:
         members = archive.getmembers()
-    assert [member.name for member in members] == sorted(tree)
-    assert len({member.mtime for member in members}) <= 1
-    assert {(member.uid, member.gid, member.uname) for member in members} <= {(0, 0, "")}
+    assert [member.name for member in members] == [".", *sorted(tree)]
+    assert len({member.mtime for member in members}) == 1
+    assert {(member.uid, member.gid, member.uname) for member in members} == {(0, 0, "")}
 
 
 @given(st.lists(st.sampled_from(["a", "b", ".", "..", "", "a.txt"]), max_size=8).map("/".join))
@@ -364,7 +364,7 @@ def test_nothing_but_files_is_left_of_a_command(shell: Sandbox) -> None:
 
 
 def test_what_a_command_prints_depends_on_the_tree_alone() -> None:
-    look = "ls -lnR --full-time; find . ; grep -r o . ; id; env | sort; umask"
+    look = "ls -lanR --full-time; find . ; grep -r o . ; id; env | sort; umask"
 
     def played(*commands: str) -> tuple[str, str]:
         with make_sandbox("shell", files=FILES) as sandbox:
@@ -441,7 +441,6 @@ def test_a_process_is_held_only_while_it_is_needed() -> None:
     [
         ({"wall_seconds": 0.5}, "echo begun; sleep 30", "time_limit"),
         ({"cpu_seconds": 0.5}, "echo begun; while :; do :; done", "cpu_limit"),
-        ({"output": 1000}, "yes begun", "output_limit"),
         ({"output": 1000}, "yes begun | head -n 10000", "output_limit"),
         ({"disk": 1 << 20}, "echo begun; head -c 3000000 /dev/zero > big", "disk_limit"),
         ({"files": 32}, "echo begun; for i in $(seq 100); do echo > f$i; done", "file_limit"),

@@ -1,8 +1,8 @@
 """`Shell`: a work tree on which commands can run, in a slot that is filled with it first and read afterwards.
 
 A command begins in the same place whatever came before it: the folder is filled anew with the tree's files, in order
-and with one date, whenever it may have become another. So what a command prints depends on the tree and on nothing
-else that an agent did, and a slot can be given back at any time: it holds nothing that is not in the tree.
+and with one date. So what a command prints depends on the tree and on nothing else that an agent did, and a slot can
+be given back at any time: it holds nothing that is not in the tree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tir_gym.errors import DiskLimit
+from tir_gym.errors import DiskLimit, SandboxDied
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.outcome import printed
 from tir_gym.sandboxes.shell.tree import ROOT, Entry, File, Folder, Link, Tree, WorkTree
@@ -47,8 +47,8 @@ class Shell(WorkTree):
         super().__init__(tree, limits)
         self._lease = lease
         self._slot: Slot | None = None
-        self._held: Tree | None = None
-        """The tree that the slot's folder holds, as if just filled; `None` when it has to be filled first."""
+        self._archive: tuple[Tree, str] | None = None
+        """The last tree that a slot was filled with, as it was sent."""
         self._lock = threading.RLock()
         self.kept = tree
         """The tree as the last command left it: what a later refusal cannot undo."""
@@ -63,10 +63,8 @@ class Shell(WorkTree):
         """
         with self._lock:
             slot = self._slot or self._take()
-            if self._held is not self.tree:
-                self._fill(slot)
-            reply = slot.request("run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
-            self._held = None
+            self._fill(slot)
+            reply = _ask(slot, "run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
             self.tree = self.kept = self._read(slot)
             return printed(reply, self._limits)
 
@@ -75,17 +73,17 @@ class Shell(WorkTree):
         with self._lock:
             if self._slot is not None:
                 self._finalizer()
-                self._slot = self._held = None
+                self._slot = None
 
     def _take(self) -> Slot:
-        slot = self._lease()
-        self._slot, self._held = slot, None
+        slot = self._slot = self._lease()
         self._finalizer = weakref.finalize(self, slot.close)
         return slot
 
     def _fill(self, slot: Slot) -> None:
-        slot.request("unpack", tar=base64.b64encode(packed(self.tree)).decode())
-        self._held = self.tree
+        if self._archive is None or self._archive[0] is not self.tree:
+            self._archive = self.tree, base64.b64encode(packed(self.tree)).decode()
+        _ask(slot, "unpack", tar=self._archive[1], wipe=True)
 
     def _read(self, slot: Slot) -> Tree:
         """The tree as the command left it; files that it did not change are the same objects as before.
@@ -93,13 +91,13 @@ class Shell(WorkTree):
         Raises:
             DiskLimit: It is too large to be kept, as with files that are mostly holes.
         """
-        listed = slot.request("tree")["tree"]
+        listed = _ask(slot, "tree")["tree"]
         if sum(entry.get("size", 0) for entry in listed.values()) > self._limits.disk:
             raise DiskLimit(
                 f"the files would take more than {self._limits.disk} bytes; what the command wrote is undone"
             )
         if any("\\" in path for path in listed):  # perhaps a name that is no text, shown in another form
-            return unpacked(base64.b64decode(slot.request("pack")["tar"]))
+            return unpacked(base64.b64decode(_ask(slot, "pack")["tar"]))
         found: dict[str, Entry] = {}
         for path, entry in sorted(listed.items()):
             if entry["kind"] == "folder":
@@ -115,14 +113,32 @@ class Shell(WorkTree):
         old = self.tree.get(path)
         if isinstance(old, File) and old.sha256 == entry["sha256"]:
             return old if old.executable == executable else File(old.content, executable)
-        reply = slot.request("read", path=path, max=self._limits.disk)
+        reply = _ask(slot, "read", path=path, max=self._limits.disk)
         return File(base64.b64decode(reply["base64"]), executable)
 
 
+def _ask(slot: Slot, op: str, **fields: Any) -> dict[str, Any]:
+    """The reply of a slot.
+
+    Raises:
+        DiskLimit: There is no room on its disk, where files take whole pages and folders some, too.
+        SandboxDied: It refuses anything else, which no command can make it do.
+    """
+    reply = slot.request(op, **fields)
+    if "error" not in reply:
+        return reply
+    if reply.get("kind") == "disk_limit":
+        raise DiskLimit(f"the files do not fit on the disk of the shell: {reply['error']}")
+    raise SandboxDied(f"the slot refused {op!r}: {reply['error']}")
+
+
 def packed(tree: Tree) -> bytes:
-    """The tree as a tar archive: entries by path, one date, no owner."""
+    """The tree as a tar archive: the root, then entries by path; one date, no owner."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        top = tarfile.TarInfo(".")
+        top.type, top.mode, top.mtime = tarfile.DIRTYPE, 0o755, DATE
+        archive.addfile(top)
         for path in sorted(tree):
             entry = tree[path]
             info = tarfile.TarInfo(path)
@@ -144,6 +160,8 @@ def unpacked(archive: bytes) -> Tree:
     found: dict[str, Entry] = {}
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         for member in opened:
+            if member.name == ".":
+                continue
             if member.isdir():
                 found[member.name] = Folder()
             elif member.issym():
