@@ -6,6 +6,7 @@ nonce that is new with each call, how it ended and the exit code. Whatever else 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import gc
@@ -13,11 +14,15 @@ import io
 import linecache
 import os
 import random
+import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
 import types
+import weakref
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 REPORT = struct.Struct("<16sBi")
@@ -30,11 +35,17 @@ NAME = "<tool>"
 
 def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
     """Run code as a program of its own, report, and end the process."""
+    handlers = _exit_handlers()
     scope = begin(seed)
     own = os.getpid()
     end, number = run(code, scope)
-    finish = (_threads_end, _exit_handlers, _flush)
-    for step in finish:
+    # What an interpreter does at its end, as far as there is anything to do.
+    steps: list[Callable[[], object]] = []
+    if threading.active_count() > 1:
+        steps.append(threading._shutdown)  # type: ignore[attr-defined]
+    if _exit_handlers() != handlers:
+        steps.append(atexit._run_exitfuncs)
+    for step in (*steps, scope.clear, gc.collect, _flush):  # files that were left open are written at last
         try:
             step()
         except BaseException as error:
@@ -93,6 +104,7 @@ def serve(control: socket.socket, seed: int) -> NoReturn:
 def begin(seed: int) -> dict[str, Any]:
     """Make this process a Python program's; its global scope."""
     gc.enable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
@@ -102,10 +114,10 @@ def begin(seed: int) -> dict[str, Any]:
 
 
 def sow(seed: int) -> None:
-    """Seed the generators that programs use without saying so: all forks would draw the same, or all another."""
+    """Seed the generators that programs use without saying so. Python seeds its own anew after a fork, from chance."""
     random.seed(seed)
     numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
+    if seed and numpy_random is not None:  # the zygote has seeded it with 0
         numpy_random.seed(seed % (1 << 32))
 
 
@@ -246,13 +258,8 @@ def _flush() -> None:
             stream.flush()
 
 
-def _threads_end() -> None:
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        threading._shutdown()
-
-
-def _exit_handlers() -> None:
-    import atexit
-
-    atexit._run_exitfuncs()
+def _exit_handlers() -> tuple[int, int, int]:
+    """How much there is to do at the end; more than before if the code has added something."""
+    logging = sys.modules.get("logging")
+    finalizers: dict[Any, Any] = weakref.finalize._registry  # type: ignore[attr-defined]
+    return atexit._ncallbacks(), len(logging._handlerList) if logging is not None else 0, len(finalizers)

@@ -23,15 +23,22 @@ class Output:
         self._kept: dict[int, bytearray] = {out: bytearray(), err: bytearray()}
         self.fds = (out, err)
         self.truncated = False
+        self._more: set[int] = set()
+        """Where more may lie than was read last."""
 
     def read(self, fd: int) -> bool:
         """Take what there is; False once nobody can write there any more."""
         try:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
+            self._more.discard(fd)
             return True
-        if not data:
-            return False
+        if len(data) < CHUNK:
+            self._more.discard(fd)
+            if not data:
+                return False
+        else:
+            self._more.add(fd)
         kept = self._kept[fd]
         room = self._limit - len(kept)
         if len(data) > room:
@@ -41,20 +48,11 @@ class Output:
         return True
 
     def drain(self) -> None:
-        """Take what lies in the pipes now, and no more than fits into one."""
+        """Take what lies in the pipes yet, and no more than fits into one."""
         for fd in self.fds:
             for _ in range(PIPE_MOST // CHUNK):
-                try:
-                    data = os.read(fd, CHUNK)
-                except BlockingIOError:
+                if fd not in self._more or not self.read(fd):
                     break
-                if not data:
-                    break
-                kept = self._kept[fd]
-                room = self._limit - len(kept)
-                if len(data) > room:
-                    self.truncated = True
-                kept += data[: max(0, room)]
 
     def texts(self) -> tuple[str, str]:
         """Output and errors as text. Where both do not fit, the end of the errors does: it says what went wrong."""

@@ -53,6 +53,7 @@ class Call:
         Raises:
             HostGone: Nobody waits for the answer.
         """
+        # The kernel looks at them in this order. So if the report is seen, what was printed before it is seen too.
         poll = select.poll()
         poll.register(self._host, POLLRDHUP)
         poll.register(report, select.POLLIN)
@@ -62,29 +63,30 @@ class Call:
         if feed is not None:
             poll.register(feed.fd, select.POLLOUT)
         read = self.output.read
+        outputs = self.output.fds
         deadline = self.begin + self.limits["wall_seconds"]
         look = self.begin + self.watch.pause()
         while True:
-            over = False
+            over = reported = False
             for fd, _ in poll.poll(max(0.0, min(deadline, look) - time.monotonic()) * 1000 + 0.5):
-                if fd == report:
-                    told = _read(report)
-                    if told:
-                        return told
-                    poll.unregister(report)
+                if fd in outputs:
+                    if not read(fd):
+                        poll.unregister(fd)
+                elif fd == report:
+                    reported = True
                 elif fd == ended:
                     over = True
                 elif fd == self._host:
                     raise HostGone
-                elif feed is not None and fd == feed.fd:
-                    if not feed.write():
-                        poll.unregister(fd)
-                        os.close(fd)
-                        feed = None
-                elif not read(fd):
+                elif feed is not None and not feed.write():
                     poll.unregister(fd)
-            if over:
-                return _read(report)
+                    os.close(fd)
+                    feed = None
+            if reported or over:
+                told = _read(report)
+                if told or over:
+                    return told
+                poll.unregister(report)
             now = time.monotonic()
             if now >= deadline:
                 self.status = "time_limit"

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -36,13 +38,19 @@ class Notebook(NamedTuple):
         ancillary = []
         if pass_on is not None:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", pass_on))]
-        try:
-            self.control.settimeout(PATIENCE)
-            self.control.sendmsg([head], ancillary)
-            self.control.sendall(code)
-            self.control.setblocking(False)
-        except OSError:
-            return False
+        data = memoryview(head + code)
+        deadline = None
+        while data:
+            try:
+                sent = self.control.sendmsg([data], ancillary)
+            except BlockingIOError:  # it is slow to take so much code
+                deadline = deadline or time.monotonic() + PATIENCE
+                if not select.select([], [self.control], [], max(0.0, deadline - time.monotonic()))[1]:
+                    return False
+                continue
+            except OSError:
+                return False
+            data, ancillary = data[sent:], []
         return True
 
     def close(self) -> None:
@@ -86,6 +94,7 @@ class Sessions:
             return self.current
         _, out_end, _, err_end = self._pipes or self._make_pipes()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
         fds = (self._starter.null, out_end, err_end, theirs.fileno())
         pid = self._starter.fork(limits, fds, len(self.pictures), cpu=False)
         if pid == 0:
@@ -186,6 +195,7 @@ class Sessions:
             for level, kind, data in credentials:
                 if said and level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                     pid = struct.unpack("=3i", data)[0]
+            ours.setblocking(False)
             return Notebook(pid, ours, os.pidfd_open(pid))
         except (OSError, ValueError):
             ours.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import resource
-import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +15,8 @@ SPARE_PROCESSES = 300
 """How far above the limit on processes the hard limit lies, because snapshots count as processes too; the watch ends
 what uses that for more."""
 OPEN_FILES = 512
+FIRST_FREE = 4
+"""The first number for files that a new process has no use for yet."""
 THREAD_BYTES = 80 << 20
 """Address space, not memory, that a thread takes for its stack and its arena."""
 
@@ -43,14 +44,23 @@ class Starter:
     Args:
         place: Of the slot.
         processes: Of the slot.
+        disk: Bytes that a file may have.
     """
 
-    def __init__(self, place: Place, processes: Processes) -> None:
+    def __init__(self, place: Place, processes: Processes, disk: int) -> None:
         self.place = place
         self.inherited = processes.usage(os.getpid()) or Usage(0, 0, 0, 0, 1)
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         while os.dup(self.null) <= FIRST_FREE:
             pass  # so that nothing of the supervisor's has a number that a new process needs
+        # What may as well hold for the supervisor holds for all that it starts.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+        resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, _within_hard(resource.RLIMIT_FSIZE, disk, disk))
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, self._open_files))
+        os.chdir(place.writable[0])
 
     def fork(self, limits: dict[str, Any], fds: tuple[int, int, int, int | None], others: int, cpu: bool) -> int:
         """Fork. In the child, which belongs to the agent from here on, returns 0.
@@ -61,19 +71,20 @@ class Starter:
             others: Processes that are there and do not count.
             cpu: Whether the kernel is to end the process when its time is used up.
         """
+        bounds = self._bounds(limits, others, cpu)
         pid = os.fork()
         if pid:
             return pid
+        # Each page that is written to from here on is copied, which is most of what a fork costs.
         try:
             for number, fd in enumerate(fds):
                 if fd is not None:
                     os.dup2(fd, number, inheritable=number < 3)
-            os.closerange(3 if fds[3] is None else FIRST_FREE, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            os.closerange(3 if fds[3] is None else FIRST_FREE, self._open_files)
             os.setsid()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.chdir(self.place.writable[0])
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-            self._limit(limits, others, cpu)
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its memory could not be measured
+            for kind, bound in bounds:
+                resource.setrlimit(kind, bound)
             if self.place.confine is not None:
                 self.place.confine()
         except BaseException as error:
@@ -81,31 +92,24 @@ class Starter:
             os._exit(1)
         return 0
 
-    def _limit(self, limits: dict[str, Any], others: int, cpu: bool) -> None:
+    def _bounds(self, limits: dict[str, Any], others: int, cpu: bool) -> list[tuple[int, tuple[int, int]]]:
+        """Limits of the kernel, each soft and hard."""
         memory = self.inherited.data + limits["memory"]
         space = memory + self.inherited.reserved + 4 * limits["memory"] + limits["processes"] * THREAD_BYTES
-        for kind, value in (
-            (resource.RLIMIT_DATA, memory),
-            (resource.RLIMIT_AS, space),
-            (resource.RLIMIT_FSIZE, limits["disk"]),
-            (resource.RLIMIT_NOFILE, OPEN_FILES),
-            (resource.RLIMIT_MEMLOCK, 0),
-            (resource.RLIMIT_MSGQUEUE, 0),
-        ):
-            _lower(kind, value, value)
+        bounds = [
+            (resource.RLIMIT_DATA, memory, memory),
+            (resource.RLIMIT_AS, space, space),
+            (resource.RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES),
+        ]
         if cpu:
             seconds = math.ceil(limits["cpu_seconds"])
-            _lower(resource.RLIMIT_CPU, seconds, seconds + 1)
+            bounds.append((resource.RLIMIT_CPU, seconds, seconds + 1))
         if self.place.counts:
             count = limits["processes"] + 1 + others
-            _lower(resource.RLIMIT_NPROC, count, count + SPARE_PROCESSES)
+            bounds.append((resource.RLIMIT_NPROC, count, count + SPARE_PROCESSES))
+        return [(kind, _within_hard(kind, soft, hard)) for kind, soft, hard in bounds]
 
 
-FIRST_FREE = 4
-
-
-def _lower(kind: int, soft: int, hard: int) -> None:
+def _within_hard(kind: int, soft: int, hard: int) -> tuple[int, int]:
     most = resource.getrlimit(kind)[1]
-    if most != resource.RLIM_INFINITY:
-        soft, hard = min(soft, most), min(hard, most)
-    resource.setrlimit(kind, (soft, hard))
+    return (soft, hard) if most == resource.RLIM_INFINITY else (min(soft, most), min(hard, most))

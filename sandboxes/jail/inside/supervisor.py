@@ -7,6 +7,7 @@ It reads all output itself and never runs the agent's code in its own process. R
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -44,15 +45,19 @@ class Supervisor:
         self._limits = limits
         self._work = place.writable[0]
         self._processes = Processes(place.proc, init=place.init)
-        self._starter = Starter(place, self._processes)
+        self._starter = Starter(place, self._processes, limits["disk"])
         self._sessions = Sessions(self._starter, self._processes)
         self._tree = Tree(place.writable, place.vault)
         self._trees: dict[int, Saved] = {}
         self._snapshots: dict[int, int | None] = {}
         self._number = 0
+        self._rss = 0
+        """Bytes of memory of the notebook after the last call that took long enough to look."""
         self._stirring = False
         """Whether something may still run although no call does."""
         self._frozen = False
+        self._idle = select.poll()
+        self._idle.register(channel.reads, select.POLLIN)
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "call": self._call,
             "run": self._run,
@@ -66,6 +71,8 @@ class Supervisor:
             "unpack": self._unpack,
             "ping": self._ping,
         }
+
+        gc.freeze()
 
     def serve(self) -> None:
         """Answer requests until the host is gone. Ends all processes of the slot before it returns."""
@@ -142,7 +149,7 @@ class Supervisor:
         return {"tar": self._tree.pack_saved(self._trees[request["id"]])}
 
     def _unpack(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._tree.unpack(request["tar"])
+        self._tree.unpack(request["tar"], only_work=not request.get("wipe"))
         return {"ok": True}
 
     def _snapshot(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -199,9 +206,7 @@ class Supervisor:
             feed = Feed(feed_end, request["stdin"].encode("utf-8", "surrogatepass"))
         output = Output(out, err, limits["output"])
         call = Call(limits, output, Watch(self._processes, limits, self._starter.inherited), self._channel.reads)
-        pid = self._starter.fork(
-            limits, (stdin, out_end, err_end, report_end if nonce else None), others, cpu=True
-        )
+        pid = self._starter.fork(limits, (stdin, out_end, err_end, report_end if nonce else None), others, cpu=True)
         if pid == 0:
             try:
                 body()
@@ -238,9 +243,11 @@ class Supervisor:
         if notebook.order(b"c", nonce, 0 if seed is None else seed + 1, code):
             told = call.wait(notebook.ended, notebook.control.fileno(), self._sessions.picture_pids())
         call.output.drain()
-        wall = call.elapsed()
-        cpu = max(watch.cpu, self._sessions.spent(thoroughly=wall > LONG_CALL))
-        rss = max(watch.memory, self._memory_of(notebook))
+        long = call.elapsed() > LONG_CALL
+        cpu = max(watch.cpu, self._sessions.spent(thoroughly=long))
+        if long or not self._rss:
+            self._rss = self._memory_of(notebook)
+        rss = max(watch.memory, self._rss)
         if self._good(told, nonce):
             self._judge(call, told, nonce, None)
             self._sessions.lost = False
@@ -294,9 +301,7 @@ class Supervisor:
         """Wait a moment for the next request; if none comes, stop whatever still runs."""
         if not self._stirring:
             return
-        poll = select.poll()
-        poll.register(self._channel.reads, select.POLLIN)
-        if self._channel.waiting() or poll.poll(IDLE_SECONDS * 1000):
+        if self._channel.waiting() or self._idle.poll(IDLE_SECONDS * 1000):
             return
         self._stirring = False
         notebook = self._sessions.current

@@ -38,6 +38,7 @@ class Watch:
         self.reaped_before = processes.reaped_cpu
         self._known = dict(known or {})
         self._pause = FIRST_LOOK
+        self._exact_again = 0.0
         self.cpu = 0.0
         """Seconds of processor time seen so far."""
         self.memory = 0
@@ -95,16 +96,23 @@ class Watch:
         if whole - inherited.anonymous <= limit and not hidden:
             self.memory = max(self.memory, quick)
             return False
+        begin = time.monotonic()
+        if begin < self._exact_again:
+            return False
         exact = self._exact(uses)
         self.memory = max(self.memory, exact)
+        now = time.monotonic()
+        self._exact_again = now + 2 * (now - begin)  # large processes take long to look through
         return exact > limit
 
     def _exact(self, uses: dict[int, Usage]) -> int:
         private = 0
         shared: dict[bytes, int] = {}
         for pid, use in uses.items():
-            share = _field(self._processes.read(pid, "smaps_rollup"), b"Pss_Anon:")
-            private += use.anonymous if share is None or len(uses) == 1 else share
+            share = _field(self._processes.read(pid, "smaps_rollup"), b"Pss_Anon:") if len(uses) > 1 else None
+            if share is None and self._processes.usage(pid) is None:
+                continue  # it has ended meanwhile
+            private += use.anonymous if share is None else share
             maps = self._processes.read(pid, "maps")
             if not maps:  # it hides itself, so all that is not explained counts
                 private += max(0, use.reserved - self._inherited.reserved)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import resource
 import signal
 import socket
 import struct
@@ -94,6 +93,7 @@ class Zygote:
         """In a fork: become a slot, or say why not."""
         try:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 gets no signal that it does not handle
             self._control.close()
             host = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
             try:
@@ -121,7 +121,6 @@ class Zygote:
         kernel.hostname("sandbox")
         place = Place(tuple(root.FOLDERS.values()), kept.proc, kept.vault)
         self._environment(request, view.WORK)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.drop_capabilities()
         seccomp.install(self._filters)
