@@ -77,8 +77,8 @@ class Slot:
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be made."""
-        return self._end.alive
+        """Whether requests can be made: it is open, and its supervisor has not ended."""
+        return self._end.alive and not (self._process is not None and _ended(self._process))
 
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask for one thing; see the module's text for what.
@@ -208,6 +208,13 @@ def _pidfd(pid: int) -> int | None:
     return None
 
 
+def _ended(process: int, seconds: float = 0.0) -> bool:
+    # Not `select`, which takes no descriptor above 1023; a thousand slots need more.
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def _end(owner: int, end: socket.socket, process: int | None, *, kill: bool) -> None:
     """Close a slot. A forked process only lets go of its copy."""
     end.close()
@@ -216,7 +223,7 @@ def _end(owner: int, end: socket.socket, process: int | None, *, kill: bool) -> 
     if os.getpid() == owner:
         # Process 1 of a namespace takes all others with it. Elsewhere the supervisor has to end them first.
         if not kill:
-            select.select([process], [], [], 5.0)
+            _ended(process, 5.0)
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(process, signal.SIGKILL)
     os.close(process)
