@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -73,10 +74,8 @@ class SchemaCheck:
         found: list[str] = []
         _steps.left = MAX_STEPS
         try:
-            for error in self._validator.iter_errors(value):
+            for error in islice(self._validator.iter_errors(value), MAX_FAULTS):
                 found += [text for text in self._sentences(error) if text not in found]
-                if len(found) >= MAX_FAULTS:
-                    break
         except Exception:
             # Out of steps, a reference in a circle, a number beyond all floats: the server knows what it meant.
             return found[:MAX_FAULTS]
