@@ -264,6 +264,11 @@ class Tree:
             return "file_limit"
         return "disk_limit" if info.f_bavail == 0 else None
 
+    def count(self) -> int:
+        """Files and folders that exist, of a disk that counts them; the writable folders themselves aside."""
+        disks = {os.stat(path).st_dev: os.statvfs(path) for path in self._folders}
+        return sum(disk.f_files - disk.f_ffree for disk in disks.values()) - len(self._folders)
+
     def _nameless(self) -> int:
         if self._vault is None:
             return os.memfd_create("saved")

@@ -114,11 +114,21 @@ def begin(seed: int) -> dict[str, Any]:
 
 
 def sow(seed: int) -> None:
-    """Seed the generators that programs use without saying so. Python seeds its own anew after a fork, from chance."""
+    """Seed the generators that programs use without saying so. They come seeded with 0 (`sow_first`)."""
+    if seed == 0:
+        return
     random.seed(seed)
     numpy_random = sys.modules.get("numpy.random")
-    if seed and numpy_random is not None:  # the zygote has seeded it with 0
+    if numpy_random is not None:
         numpy_random.seed(seed % (1 << 32))
+
+
+def sow_first() -> None:
+    """Seed them with 0, in the supervisor, which every interpreter of the slot is forked from."""
+    random.seed(0)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(0)
 
 
 def run(code: str, scope: dict[str, Any]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import struct
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+_python = ctypes.PyDLL(None, use_errno=True)  # keeps hold of the interpreter while it calls
 _libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
 
 _NUMBERS = {
@@ -55,6 +56,14 @@ def prctl(option: int, value: int = 0, *rest: int) -> int:
     """`prctl(2)`."""
     more = (*rest, 0, 0, 0)[:3]
     return _checked(int(_libc.prctl(option, value, *more)), f"prctl({option})")
+
+
+def fork() -> int:
+    """`fork(2)` of a process that has one thread, without what Python does after it, which would copy many pages.
+
+    Python seeds `random` from chance there, and makes its locks anew in case that another thread held one.
+    """
+    return _checked(int(_python.fork()), "fork")
 
 
 def unshare(flags: int) -> None:

@@ -34,6 +34,8 @@ class Place(NamedTuple):
     """Whether the supervisor is process 1 of a process namespace."""
     counts: bool = True
     """Whether the kernel counts this slot's processes apart, so that RLIMIT_NPROC means them."""
+    files: int | None = None
+    """Files that may exist, where the disk does not bound them itself."""
     confine: Callable[[], None] | None = None
     """Called in each new process, where a tier needs more than is inherited."""
 
@@ -72,7 +74,7 @@ class Starter:
             cpu: Whether the kernel is to end the process when its time is used up.
         """
         bounds = self._bounds(limits, others, cpu)
-        pid = os.fork()
+        pid = kernel.fork()
         if pid:
             return pid
         # Each page that is written to from here on is copied, which is most of what a fork costs.

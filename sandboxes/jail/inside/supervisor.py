@@ -48,6 +48,8 @@ class Supervisor:
         self._starter = Starter(place, self._processes, limits["disk"])
         self._sessions = Sessions(self._starter, self._processes)
         self._tree = Tree(place.writable, place.vault)
+        self._most_files = place.files
+        self._files = 0
         self._trees: dict[int, Saved] = {}
         self._snapshots: dict[int, int | None] = {}
         self._number = 0
@@ -73,6 +75,7 @@ class Supervisor:
         }
 
         gc.freeze()
+        interpreter.sow_first()
 
     def serve(self) -> None:
         """Answer requests until the host is gone. Ends all processes of the slot before it returns."""
@@ -264,6 +267,9 @@ class Supervisor:
         """Say how a call ended, from what was reported or from the exit code."""
         if call.status is not None:
             return
+        if self._crowded():
+            call.status, call.code = "file_limit", code
+            return
         if nonce is not None and self._good(told, nonce):
             _, end, call.code = interpreter.REPORT.unpack(told)
             call.status = interpreter.ENDS[end]
@@ -282,6 +288,13 @@ class Supervisor:
             call.status = "ok"
         else:
             call.status = self._tree.full() or "raised"
+
+    def _crowded(self) -> bool:
+        """Whether there are more files than may be and more than before, on a disk that does not bound them itself."""
+        if self._most_files is None:
+            return False
+        before, self._files = self._files, self._tree.count()
+        return self._files > max(before, self._most_files)
 
     @staticmethod
     def _good(told: bytes, nonce: bytes) -> bool:

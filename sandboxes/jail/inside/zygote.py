@@ -76,9 +76,8 @@ class Zygote:
                 failure = ImportError(f"{type(error).__name__}: {error}")
                 failure.module = name  # type: ignore[attr-defined]
                 raise failure from error
-        numpy_random = sys.modules.get("numpy") and importlib.import_module("numpy.random")
-        if numpy_random is not None:
-            numpy_random.seed(0)  # makes the generator, which each fork would make anew otherwise
+        if "numpy" in sys.modules:
+            importlib.import_module("numpy.random").seed(0)  # makes the generator, which is put off otherwise
 
     def _gather(self) -> str | None:
         if os.getuid() != 0:
