@@ -59,8 +59,11 @@ def test_new_environment_shows_the_card() -> None:
     assert card.startswith(shown.text), "what is published in the card comes after what is written by hand"
 
 
-@pytest.mark.parametrize("block", blocks(CHECKOUT / "README.md", "python"), ids=str)
-def test_snippets_of_the_readme_run(block: Block, tmp_path: Path) -> None:
+RUN = [block for page in ("README.md", "docs/sandboxes.md") for block in blocks(CHECKOUT / page, "python")]
+
+
+@pytest.mark.parametrize("block", RUN, ids=str)
+def test_snippets_run(block: Block, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
     script.write_text(block.text, encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
