@@ -74,13 +74,17 @@ def look(cover: list[str]) -> View:
     return View(shown, links, [_moved_path(os.path.abspath(path), moves) for path in cover])
 
 
-def gather(pieces: list[Shown]) -> list[Shown]:
+def gather(pieces: list[Shown], beside: list[Shown] | None = None) -> list[Shown]:
     """The same pieces at places that every user can reach, in a new mount namespace of this process. Needs root.
+
+    Args:
+        pieces: What to gather.
+        beside: Pieces gathered before, which must stay in sight.
 
     Raises:
         OSError: The kernel does not allow it.
     """
-    base = _gathering_place(pieces)
+    base = _gathering_place([*pieces, *(beside or [])])
     kernel.unshare(kernel.CLONE_NEWNS)
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", base, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=755")

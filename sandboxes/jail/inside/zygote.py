@@ -110,7 +110,7 @@ class Zygote:
             user, lock = enter.free_user(os.getpid())
             lock.detach()  # held until this process ends
             if extra:
-                extra = view.gather(extra)
+                extra = view.gather(extra, self._view.shown)
             enter.become(user)
         enter.namespaces(root.USER)
         if os.fork():
