@@ -12,7 +12,7 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
@@ -36,6 +36,9 @@ imports: $(DEV) ## The floors: imports only point down
 
 test-postgres: $(DEV) ## The trace store on a real PostgreSQL server
 	@bash tests/postgres.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no server here, as it has said
+
+test-container: $(DEV) ## Containers and the attacks on them, on a real engine
+	@bash tests/container.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no engine here, as it has said
 
 bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/environment.py

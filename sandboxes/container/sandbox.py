@@ -1,0 +1,74 @@
+"""`ContainerSandbox`: Python in a container of Docker's or Podman's, behind the engine's walls and our own inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from tir_gym.errors import UsageError
+from tir_gym.sandbox import Limits
+from tir_gym.sandboxes.container.engine import connect, failures, sdk
+from tir_gym.sandboxes.container.image import DEFAULT_IMAGE, missing
+from tir_gym.sandboxes.container.slot import ContainerSlot, Terms
+from tir_gym.sandboxes.jail.pool import SlotPool
+from tir_gym.sandboxes.python import Mode, PythonSandbox
+from tir_gym.sandboxes.slotted import Files, Slot
+
+containers = SlotPool(max_live=256, ready=0)
+"""The containers of this process. Set `ready` to have some started ahead, at some thirty megabytes each."""
+
+
+class ContainerSandbox(PythonSandbox):
+    """Runs Python in a container: no network, read-only system, no capabilities, no new privileges, an ordinary user,
+    our own filter on system calls, and memory, processes and processors bounded by the engine.
+
+    Args:
+        limits: What each container may use.
+        files: Initial content of the work folder, by relative path.
+        mode: `session`: a notebook, variables stay from call to call. `fresh`: each call in a new interpreter, only
+            files stay.
+        modules: Imported once, when a container starts; they must be in the image.
+        image: An image with `python3` (3.9 or newer) on its path; `build_image` makes the default one.
+        engine: `unix:///path`, `tcp://host:port` or `ssh://`; see `connect` for where it is looked for otherwise.
+        runtime: The engine's OCI runtime: `runsc` for gVisor, a kernel of its own in front of the host's. The
+            engine's default where absent.
+        network: The name of a network of the engine that code may use; none where absent.
+        cpus: Processors' worth of time that a container may use.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        files: Files | None = None,
+        mode: Mode = "session",
+        modules: Iterable[str] = (),
+        image: str = DEFAULT_IMAGE,
+        engine: str | None = None,
+        runtime: str | None = None,
+        network: str | None = None,
+        cpus: float = 1.0,
+    ) -> None:
+        if cpus < 0.01:
+            raise UsageError(f"cpus={cpus!r}: give processors' worth of time, at least 0.01")
+        super().__init__(limits=limits or Limits(), files=files, mode=mode)
+        self.engine = engine
+        self.terms = Terms(image, self.limits, tuple(modules), cpus, network, runtime)
+
+    def start(self) -> None:
+        """See that the engine and the image are there; the container itself is started at the first call.
+
+        Raises:
+            MissingExtra: The Docker SDK is not installed.
+            SandboxUnavailable: No engine answers (`engine_missing`), or it lacks the image (`image_missing`).
+        """
+        engine = connect(self.engine)
+        with failures(engine, "to look for an image"):
+            try:
+                engine.client.api.inspect_image(self.terms.image)
+            except sdk().errors.ImageNotFound as error:
+                raise missing(engine, self.terms.image) from error
+
+    def lease(self) -> Slot:
+        engine = connect(self.engine)
+        return containers.lease((engine.url, self.terms), partial(ContainerSlot, engine, self.terms))
