@@ -1,0 +1,4 @@
+# Ends the interpreter without a word, with a good status.
+import os
+
+os._exit(0)

@@ -1,0 +1,20 @@
+# Answers a snapshot with descriptors that fill the supervisor's table, and with more than was asked for.
+import os
+import socket
+import struct
+
+real_send = socket.socket.send
+
+
+def send(sock, data, *flags):
+    gifts = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=200i", *gifts))
+    for _ in range(3):
+        sock.sendmsg([data * 100], [rights])
+    for gift in gifts:
+        os.close(gift)
+    return len(data)
+
+
+socket.socket.send = send
+x = 1
