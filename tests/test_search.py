@@ -116,12 +116,12 @@ def test_where_the_library_does_not_tell_nothing_in_it_does(tasks: dict[str, lis
         if not isinstance(task.gold.checks[0], RefusedCheck):
             continue
         kinds.add(next(tag for tag in task.tags if tag.startswith("unanswerable")))
-        last = replay(task.gold, make_sandbox(task.state)).results[-1].content
-        if task.gold.calls[-1].name == "search":
-            wanted = calls_of(task)[-1].arguments["query"]
+        last = replay(task.gold, make_sandbox(task.state)).results[-2].content
+        if task.gold.calls[-2].name == "search":
+            wanted = calls_of(task)[-1].arguments["answer"]
             assert wanted not in [record["title"] for record in task.state["Document"].values()]
         else:
-            assert last["paragraphs"]
+            assert last["title"] == calls_of(task)[-1].arguments["answer"]
     assert kinds == {"unanswerable-unknown", "unanswerable-silent", "unanswerable-missing"}
 
 
@@ -147,7 +147,7 @@ def test_every_other_way_of_reading_shows_as_much(tasks: dict[str, list[Task]]) 
                 found = sandbox.call(way).content
                 if way.name == "search":
                     assert found == gold.results[n].content
-                elif not (unanswered and n == len(gold.calls) - 1):
+                elif not (unanswered and n == len(gold.calls) - 2):
                     assert found["passages"], way
                     assert found["names"] == gold.results[n].content["names"]
                     tried += 1
@@ -414,16 +414,21 @@ def test_a_later_submission_takes_the_place_of_an_earlier_one(asked: tuple[ToolE
     assert info["success"]
 
 
-def test_what_the_library_does_not_tell_is_not_submitted(tasks: dict[str, list[Task]]) -> None:
-    task = first_with(tasks, "unanswerable-unknown")
+def test_where_the_library_does_not_tell_one_refuses_and_says_where_the_search_ends(
+    tasks: dict[str, list[Task]],
+) -> None:
+    task = first_with(tasks, "unanswerable-unknown", "unanswerable-missing", "unanswerable-silent")
+    end = calls_of(task)[-1].arguments["answer"]
     env = make(task=task)
-    env.reset()
     refusal = act(text="CANNOT: it does not say.")
-    assert play(env, refusal)[1]["success"]
-    env.reset()
-    assert not play(env, act(("submit", {"answer": "Varnholt"})), refusal)[1]["success"]
-    env.reset()
-    assert not play(env, act(text="<answer>unknown</answer>"))[1]["success"]
+    for actions, right in (
+        ((act(("submit", {"answer": end})), refusal), True),
+        ((refusal,), False),
+        ((act(("submit", {"answer": "Nobody"})), refusal), False),
+        ((act(("submit", {"answer": end})), act(text="<answer>unknown</answer>")), False),
+    ):
+        env.reset()
+        assert play(env, *actions)[1]["success"] is right
 
 
 def test_a_random_agent_hardly_ever_succeeds() -> None:
@@ -496,6 +501,8 @@ def test_questions_of_ones_own_are_played_on_documents_of_ones_own(tmp_path: Pat
     assert env.task_named("q1").gold.calls[2].arguments == {"query": {"$ref": {"call": 1, "path": ["names", 0]}}}
     for name in ("q1", "q2", "q3", "q4", "q5", "q6"):
         assert play_episode(env, make_agent("oracle"), task=name).trace.success
+    env.reset(options={"task": "q3"})
+    assert not play(env, act(("submit", {"answer": "Ada Lind"})), act(text="CANNOT: it does not say."))[1]["success"]
     env.reset(options={"task": "q4"})
     assert play(env, act(text="<answer>She did.</answer>"))[1]["success"]
     env.reset(options={"task": "q4"})

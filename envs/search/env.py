@@ -19,7 +19,8 @@ class SearchEnv(ToolEnv):
     An answer is submitted with the tool `submit`, which writes it into the state that the task checks; then any final
     message ends the episode. One who submits nothing and states the answer in the final message succeeds too, and
     misses only what the gold call `submit` pays. Whoever submits is held to the submission. Where the library does not
-    tell, nothing may be submitted, and the final message must be a refusal.
+    tell, the final message must be a refusal, and the name at which the search ends must have been submitted: so
+    refusing everything earns nothing. On files of one's own, nothing is to be submitted then.
 
     Args:
         corpus: A file of JSON lines, one document each, instead of generated libraries; `own.py` has the format.

@@ -29,7 +29,10 @@ the answer.
 right one.
 - Submit the bare answer, a name in full or a number in digits. Then end with a message that gives it inside \
 <answer></answer>.
-- If the library does not tell, submit nothing and end with a message that begins with CANNOT:"""
+- If the library does not tell, {dead_end}end with a message that begins with CANNOT:"""
+
+DEAD_END = "submit instead the name of the person or thing at which your search comes to its end, and "
+"""What to do besides refusing, for generated questions: whoever refuses everything knows no such name."""
 
 _NOW = "2025-01-06 09:00:00"
 _DRAWS = 300
@@ -65,16 +68,35 @@ def make_task(split: Split, number: int) -> Task:
             continue
         if _is_gift(question, len(gold.calls)):
             continue
-        task = make_record(f"{split}/{number}", question.text, documents, gold, tags=(question.kind,))
+        task = make_record(f"{split}/{number}", question.text, documents, gold, (question.kind,), DEAD_END)
         return verified(task, make_sandbox(task.state))
     raise UnsoundTask(f"task {split}/{number}: none of {_DRAWS} questions fits")
 
 
-def make_record(id: str, question: str, documents: FrozenDict, gold: GoldTrace, tags: tuple[str, ...] = ()) -> Task:
-    """A question in a library as a task."""
+def make_record(
+    id: str,
+    question: str,
+    documents: FrozenDict,
+    gold: GoldTrace,
+    tags: tuple[str, ...] = (),
+    dead_end: str = "submit nothing and ",
+) -> Task:
+    """A question in a library as a task.
+
+    Args:
+        id: The task's id.
+        question: The request.
+        documents: The library.
+        gold: How it is answered.
+        tags: For tables.
+        dead_end: What to do besides refusing where the library does not tell.
+    """
     return Task(
         id=id,
-        messages=({"role": "system", "content": SYSTEM}, {"role": "user", "content": question}),
+        messages=(
+            {"role": "system", "content": SYSTEM.format(dead_end=dead_end)},
+            {"role": "user", "content": question},
+        ),
         tools=TOOLKIT.specs,
         state={DOCUMENTS: documents},
         now=_NOW,

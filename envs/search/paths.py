@@ -29,14 +29,14 @@ class Path:
     """Calls made so far, and what they gave.
 
     Args:
-        sandbox: In its initial state; only read.
+        sandbox: In its initial state, and left in it.
     """
 
     sandbox: StateSandbox
     calls: list[GoldCall] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
     reads: list[int] = field(default_factory=list)
-    """The call that reads the document, by visit; the search where there is no such document."""
+    """The call that reads the document, by visit."""
     after: list[tuple[int, int]] = field(default_factory=list)
     """Edges that no reference implies."""
 
@@ -96,7 +96,7 @@ class Path:
             other: The tool that takes those; the same one by default.
         """
         plain = {name: self._plain(value) for name, value in arguments.items()}
-        result = self.sandbox.call(ToolCall(tool, plain))
+        result = self.sandbox.fork().call(ToolCall(tool, plain))
         assert result.ok, result.error
         alternatives = tuple(GoldCall(name=other or tool, arguments=way) for way in ways)
         self.calls.append(GoldCall(name=tool, arguments=arguments, alternatives=alternatives))
@@ -143,7 +143,7 @@ def gold_of(question: Question, sandbox: StateSandbox) -> GoldTrace:
         Infeasible: A search does not find what it should.
     """
     if question.answer is None:
-        return _refusal(question, sandbox)
+        return _dead_end(question, sandbox)
     ways = [question.visits]
     if question.other_visits:
         ways.append((*question.visits[:-1], *question.other_visits))
@@ -179,7 +179,7 @@ def answered(path: Path, answer: Any, sources: Sequence[Ref], *, quoted: bool = 
 
 
 def refused(path: Path, sources: Sequence[Ref]) -> GoldTrace:
-    """The end of a question that the library does not answer.
+    """The end of a question that the library does not answer, where nothing is to be submitted.
 
     Args:
         path: The calls before.
@@ -189,14 +189,19 @@ def refused(path: Path, sources: Sequence[Ref]) -> GoldTrace:
     return GoldTrace(calls=tuple(path.calls), after=tuple(path.after), checks=checks, reply=_NOT_TOLD)
 
 
-def _refusal(question: Question, sandbox: StateSandbox) -> GoldTrace:
+def _dead_end(question: Question, sandbox: StateSandbox) -> GoldTrace:
+    """Likewise, with the name at which the search ends submitted: who has not followed the trail does not know it."""
     path = Path(sandbox)
     for visit in question.visits:
         if any(thing.name == visit.title for thing in question.missing):
-            path.search(path.name(visit.query, visit.told_by))
-            path.reads.append(len(path.calls) - 1)
+            end = path.name(visit.query, visit.told_by)
+            path.search(end)
+            source = Ref(call=len(path.calls) - 1, path=("results",))
         else:
             path.visit(visit)
-    last = path.reads[-1]
-    shown = next(key for key in ("results", "paragraphs", "passages") if key in path.contents[last])
-    return refused(path, [Ref(call=last, path=(shown,))])
+            end = reference(path.reads[-1], "title")
+            source = Ref(call=path.reads[-1], path=("paragraphs",))
+    path.call("submit", {"answer": end})
+    checks = (RefusedCheck(sources=(source,)), StateCheck(comparators=FIELD_COMPARATORS, sources=(source,)))
+    edges = ((source.call, len(path.calls) - 1),)
+    return GoldTrace(calls=tuple(path.calls), after=edges, checks=checks, reply=_NOT_TOLD)
