@@ -48,7 +48,7 @@ from tir_gym.sandboxes.jail.zygote import zygote
 
 GRACE = 15.0
 """Seconds that a slot has to answer, beyond those that a call may take by its limits."""
-TIERS = ("A",)
+TIERS = ("A", "B")
 
 
 class Slot:
@@ -57,11 +57,12 @@ class Slot:
     Args:
         end: The socket to it.
         pid: Number of its supervisor on this host.
+        outer: Number of the process that ends last.
         limits: What it may use.
         tier: How it is walled in.
     """
 
-    def __init__(self, end: socket.socket, pid: int, limits: Limits, tier: str) -> None:
+    def __init__(self, end: socket.socket, pid: int, outer: int, limits: Limits, tier: str) -> None:
         self.socket = end
         self.pid = pid
         self.limits = limits
@@ -72,7 +73,8 @@ class Slot:
         self._largest = (16 << 20) + 6 * limits.output + 3 * limits.disk
         self._lock = threading.Lock()
         self._process = _pidfd(pid)
-        self._end = weakref.finalize(self, _end, os.getpid(), end, self._process, kill=tier == "A")
+        janitor = None if outer == pid else _pidfd(outer)
+        self._end = weakref.finalize(self, _end, os.getpid(), end, self._process, janitor)
         _open.add(self)
 
     @property
@@ -178,13 +180,13 @@ def start_slot(
     }
     names = tuple(modules)
     try:
-        end, answer = zygote(names).start(request)
+        end, answer = zygote(names, tier).start(request)
     except BrokenPipeError:
-        end, answer = zygote(names).start(request)  # it was killed; the next one is new
+        end, answer = zygote(names, tier).start(request)  # it was killed; the next one is new
     if "error" in answer:
         end.close()
         raise SandboxUnavailable(f"tier {tier} cannot be had: {answer['error']}", kind="tier_missing")
-    return Slot(end, answer["pid"], limits, tier)
+    return Slot(end, answer["pid"], answer["outer"], limits, tier)
 
 
 def probe_tier(tier: str) -> str | None:
@@ -209,24 +211,26 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _ended(process: int, seconds: float = 0.0) -> bool:
+    """Whether a process ends within that time."""
     # Not `select`, which takes no descriptor above 1023; a thousand slots need more.
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
-def _end(owner: int, end: socket.socket, process: int | None, *, kill: bool) -> None:
+def _end(owner: int, end: socket.socket, process: int | None, janitor: int | None) -> None:
     """Close a slot. A forked process only lets go of its copy."""
     end.close()
-    if process is None:
-        return
-    if os.getpid() == owner:
-        # Process 1 of a namespace takes all others with it. Elsewhere the supervisor has to end them first.
-        if not kill:
-            _ended(process, 5.0)
-        with contextlib.suppress(OSError):
-            signal.pidfd_send_signal(process, signal.SIGKILL)
-    os.close(process)
+    mine = os.getpid() == owner
+    if process is not None:
+        if mine:  # all others in its namespace end with it; where it has none, the janitor sees to them
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+        os.close(process)
+    if janitor is not None:
+        if mine:
+            _ended(janitor, 10.0)
+        os.close(janitor)
 
 
 _open: weakref.WeakSet[Slot] = weakref.WeakSet()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import select
 import socket
 import struct
 import subprocess
@@ -47,13 +46,14 @@ class Zygote:
 
     Args:
         modules: What it imports beforehand.
+        tier: Of the slots that it starts.
 
     Raises:
         UsageError: A module cannot be imported.
         SandboxUnavailable: The interpreter cannot be started.
     """
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: tuple[str, ...], tier: str) -> None:
         self._lock = threading.Lock()
         self.alive = True
         if not sys.platform.startswith("linux"):
@@ -80,7 +80,7 @@ class Zygote:
             theirs.close()
             try:
                 ours.settimeout(START_SECONDS)
-                ours.sendall(wire.frame({"modules": list(modules), "cover": _covered()}))
+                ours.sendall(wire.frame({"modules": list(modules), "tier": tier, "cover": _covered()}))
                 answer = _receive(ours)
             except (OSError, wire.Broken) as error:
                 self.close()
@@ -126,7 +126,7 @@ class Zygote:
             return ours, _receive(ours)
         except (OSError, wire.Broken) as error:
             ours.close()
-            if select.select([self._socket], [], [], 0)[0]:  # it never says anything; so it has ended
+            if self._process.poll() is not None:
                 self.close()
                 raise BrokenPipeError("the zygote is gone") from error
             raise InfrastructureError(f"a slot of the jail ended while it started: {error}") from error
@@ -148,16 +148,16 @@ class Zygote:
         self._process.returncode = 0  # not this process's child, so not this one's to wait for
 
 
-def zygote(modules: tuple[str, ...]) -> Zygote:
-    """The zygote of this process with these modules, started if there is none.
+def zygote(modules: tuple[str, ...], tier: str = "A") -> Zygote:
+    """The zygote of this process with these modules and for this tier, started if there is none.
 
     Raises:
         UsageError, SandboxUnavailable: See `Zygote`.
     """
     with _lock:
-        found = _zygotes.get(modules)
+        found = _zygotes.get((modules, tier))
         if found is None or not found.alive:
-            found = _zygotes[modules] = Zygote(modules)
+            found = _zygotes[modules, tier] = Zygote(modules, tier)
         return found
 
 
@@ -186,7 +186,7 @@ def _exactly(end: socket.socket, size: int) -> bytes:
     return data
 
 
-_zygotes: dict[tuple[str, ...], Zygote] = {}
+_zygotes: dict[tuple[tuple[str, ...], str], Zygote] = {}
 _lock = threading.Lock()
 
 

@@ -257,6 +257,14 @@ class Tree:
             finally:
                 os.close(folder)
 
+    def extent(self) -> tuple[int, int]:
+        """Bytes on disk and number of files and folders, by looking through them all."""
+        size = files = 0
+        for root in range(len(self._folders)):
+            for entry, _ in self._walk(root):
+                size, files = size + 512 * entry.info.st_blocks, files + 1
+        return size, files
+
     def full(self) -> str | None:
         """Which limit the disk has reached: `disk_limit`, `file_limit` or None."""
         info = os.statvfs(self._folders[0])
@@ -272,7 +280,15 @@ class Tree:
     def _nameless(self) -> int:
         if self._vault is None:
             return os.memfd_create("saved")
-        return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self._vault)
+        try:
+            return os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=self._vault)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+                raise
+        name = f".saved-{os.getpid()}"  # a file system that makes no nameless files
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._vault)
+        os.unlink(name, dir_fd=self._vault)
+        return fd
 
     def _absolute(self, entry: Entry) -> str:
         return f"{self._folders[entry.root]}/{entry.path}"

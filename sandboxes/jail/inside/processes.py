@@ -102,6 +102,8 @@ class Processes:
                 doomed = self.others(keep)
                 if doomed:
                     time.sleep(0.0005)
+            # Without a namespace, one whose parent ended at this moment may have been missed.
+            doomed = doomed or ([] if self.init else self.others(keep))
             if not doomed:
                 return True
 

@@ -36,16 +36,31 @@ SOL_SOCKET, SO_PASSCRED = 1, 16
 REQUESTS = (0x5401, 0x5402, 0x5403, 0x5404, 0x540F, 0x5410, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 SIGNALLING = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal")
 NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
+OF_ANOTHER = (
+    "prlimit64",
+    "sched_setaffinity",
+    "sched_setparam",
+    "sched_setscheduler",
+    "sched_setattr",
+    "setpgid",
+    "get_robust_list",
+)
+WATCHING = ("inotify_init", "inotify_init1", "inotify_add_watch")
+ATTRIBUTES = (
+    *("chmod", "fchmod", "fchmodat", "fchmodat2"),
+    *("chown", "fchown", "lchown", "fchownat"),
+    *("utime", "utimes", "futimesat", "utimensat"),
+)
+OWNING = (8, 10, 15)  # fcntl: F_SETOWN, F_SETSIG and F_SETOWN_EX let a file send any signal to anybody
 LANDLOCK = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
 
 
-def program(machine: str, *, landlock: bool = False, signals: bool = True, network: bool = False) -> bytes:
+def program(machine: str, *, landlock: bool = False, network: bool = False) -> bytes:
     """The filter's instructions for a machine as `os.uname` calls it.
 
     Args:
         machine: `x86_64` or `aarch64`.
-        landlock: Whether further Landlock domains may be entered.
-        signals: Whether signals may be sent.
+        landlock: Whether Landlock domains may be entered.
         network: Whether any socket may be made and used.
     """
     table = numbers(machine)
@@ -63,28 +78,39 @@ def program(machine: str, *, landlock: bool = False, signals: bool = True, netwo
     if network:
         for name in NETWORK:
             leaves[table["examined"].get(name) or table["refused"][name]] = (_return(ALLOW),)
-    if not signals:
-        for name in SIGNALLING:
-            leaves[table["allowed"][name]] = (refuse,)
-    absent = (_return(ERRNO | errno.ENOSYS),)
-    borders: list[tuple[int, tuple[bytes, ...]]] = []
-    for number in sorted({0, *leaves, *(n + 1 for n in leaves)}):
-        leaf = leaves.get(number, absent)
-        if not borders or borders[-1][1] != leaf:
-            borders.append((number, leaf))
     begin = [_step(LOAD, ARCHITECTURE), _step(EQUAL, ARCHITECTURES[machine], 1, 0), _return(KILL_PROCESS)]
     begin += [_step(LOAD, NUMBER), _step(AT_LEAST, X32, 0, 1), _return(KILL_PROCESS)]
-    return b"".join([*begin, *_search(borders)])
+    return b"".join([*begin, *_search(_borders(leaves, (_return(ERRNO | errno.ENOSYS),)))])
 
 
-def only_without_signals(machine: str) -> bytes:
-    """A second filter, laid over the first: no signal to anybody."""
+def second(machine: str, *, signals: bool, attributes: bool) -> bytes:
+    """A further filter, for processes that share a host's files and process numbers with others (tier B).
+
+    Other processes of the same user cannot be limited, slowed or signalled by way of a file, nor files be watched.
+
+    Args:
+        machine: As `os.uname` calls it.
+        signals: Whether signals may be sent at all: where something else keeps them in.
+        attributes: Whether modes, owners and times of files can be changed. Where not, that succeeds without effect,
+            because programs that copy files do it by the way; Landlock does not keep it to the slot's own files.
+    """
     table = numbers(machine)["allowed"]
-    refused = sorted(table[name] for name in SIGNALLING)
-    steps = [_step(LOAD, NUMBER)]
-    for left, number in zip(range(len(refused), 0, -1), refused, strict=True):
-        steps.append(_step(EQUAL, number, left, 0))
-    return b"".join([*steps, _return(ALLOW), _return(ERRNO | errno.EPERM)])
+    refuse, nothing = _return(ERRNO | errno.EPERM), _return(ERRNO)
+    leaves: dict[int, tuple[bytes, ...]] = {}
+    for name in OF_ANOTHER:
+        leaves[table[name]] = (_argument(0), _step(EQUAL, 0, 1, 0), refuse, _return(ALLOW))
+    process = (_argument(0), _step(EQUAL, 0, 1, 0), refuse)
+    leaves[table["setpriority"]] = (*process, _argument(1), _step(EQUAL, 0, 1, 0), refuse, _return(ALLOW))
+    owning = (_step(EQUAL, command, len(OWNING) - n, 0) for n, command in enumerate(OWNING))
+    leaves[table["fcntl"]] = (_argument(1), *owning, _return(ALLOW), refuse)
+    for name in WATCHING + (() if signals else SIGNALLING):
+        if name in table:
+            leaves[table[name]] = (refuse,)
+    if not attributes:
+        for name in ATTRIBUTES:
+            if name in table:
+                leaves[table[name]] = (nothing,)
+    return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (_return(ALLOW),)))])
 
 
 def install(instructions: bytes) -> None:
@@ -96,13 +122,24 @@ def install(instructions: bytes) -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     described = struct.pack("@HxxxxxxQ", len(instructions) // 8, ctypes.addressof(buffer))
-    set_mode_filter = 1
-    kernel.syscall("seccomp", set_mode_filter, 0, described)
+    # By prctl and not by seccomp(2), which the filter itself does not let through, so that a second one can be laid on.
+    described_at = ctypes.create_string_buffer(described, len(described))
+    kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.addressof(described_at))
 
 
 def machine() -> str:
     """This machine's name, as the tables are keyed."""
     return os.uname().machine
+
+
+def _borders(leaves: dict[int, tuple[bytes, ...]], otherwise: tuple[bytes, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
+    """The numbers from which on something else is done than before, in order."""
+    borders: list[tuple[int, tuple[bytes, ...]]] = []
+    for number in sorted({0, *leaves, *(n + 1 for n in leaves)}):
+        leaf = leaves.get(number, otherwise)
+        if not borders or borders[-1][1] != leaf:
+            borders.append((number, leaf))
+    return borders
 
 
 def _search(borders: list[tuple[int, tuple[bytes, ...]]]) -> list[bytes]:

@@ -34,6 +34,10 @@ class Place(NamedTuple):
     """Whether the supervisor is process 1 of a process namespace."""
     counts: bool = True
     """Whether the kernel counts this slot's processes apart, so that RLIMIT_NPROC means them."""
+    others: int = 0
+    """Where it does not: processes and threads that the user had without the slot."""
+    bounded: bool = True
+    """Whether the disk ends where the limit is; otherwise it is watched."""
     files: int | None = None
     """Files that may exist, where the disk does not bound them itself."""
     confine: Callable[[], None] | None = None
@@ -82,13 +86,13 @@ class Starter:
             for number, fd in enumerate(fds):
                 if fd is not None:
                     os.dup2(fd, number, inheritable=number < 3)
+            if self.place.confine is not None:
+                self.place.confine()
             os.closerange(3 if fds[3] is None else FIRST_FREE, self._open_files)
             os.setsid()
             kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its memory could not be measured
             for kind, bound in bounds:
                 resource.setrlimit(kind, bound)
-            if self.place.confine is not None:
-                self.place.confine()
         except BaseException as error:
             os.write(2, f"the sandbox could not start a process: {error}\n".encode("utf-8", "replace"))
             os._exit(1)
@@ -106,8 +110,10 @@ class Starter:
         if cpu:
             seconds = math.ceil(limits["cpu_seconds"])
             bounds.append((resource.RLIMIT_CPU, seconds, seconds + 1))
-        if self.place.counts:
-            count = limits["processes"] + 1 + others
+        count = limits["processes"] + 1 + others
+        if not self.place.counts:
+            count += self.place.others + SPARE_PROCESSES  # others come and go; the watch is stricter
+        if self.place.counts or self.place.others:
             bounds.append((resource.RLIMIT_NPROC, count, count + SPARE_PROCESSES))
         return [(kind, _within_hard(kind, soft, hard)) for kind, soft, hard in bounds]
 

@@ -7,6 +7,7 @@ It reads all output itself and never runs the agent's code in its own process. R
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import select
@@ -48,6 +49,9 @@ class Supervisor:
         self._starter = Starter(place, self._processes, limits["disk"])
         self._sessions = Sessions(self._starter, self._processes)
         self._tree = Tree(place.writable, place.vault)
+        self._bounded = place.bounded
+        self._extent = (0, 0)
+        """Bytes and files on the disk after the last call, where it is watched."""
         self._most_files = place.files
         self._files = 0
         self._trees: dict[int, Saved] = {}
@@ -208,7 +212,7 @@ class Supervisor:
             stdin, feed_end = os.pipe()
             feed = Feed(feed_end, request["stdin"].encode("utf-8", "surrogatepass"))
         output = Output(out, err, limits["output"])
-        call = Call(limits, output, Watch(self._processes, limits, self._starter.inherited), self._channel.reads)
+        call = Call(limits, output, self._watch(limits), self._channel.reads)
         pid = self._starter.fork(limits, (stdin, out_end, err_end, report_end if nonce else None), others, cpu=True)
         if pid == 0:
             try:
@@ -238,7 +242,7 @@ class Supervisor:
         lost = self._sessions.lost
         self._processes.forget()
         notebook = self._sessions.begin(limits, seed or 0)
-        watch = Watch(self._processes, limits, self._starter.inherited, {notebook.pid: self._sessions.total_cpu()})
+        watch = self._watch(limits, {notebook.pid: self._sessions.total_cpu()})
         call = Call(limits, Output(*self._sessions.outputs(), limits["output"]), watch, self._channel.reads)
         nonce = os.urandom(16)
         code = request["code"].encode("utf-8", "surrogatepass")
@@ -265,7 +269,11 @@ class Supervisor:
 
     def _judge(self, call: Call, told: bytes, nonce: bytes | None, code: int | None) -> None:
         """Say how a call ended, from what was reported or from the exit code."""
+        if not self._bounded:
+            call.status = call.status or self._overfull(call.limits)
+            self._extent = self._tree.extent()
         if call.status is not None:
+            call.code = code if call.code is None else call.code
             return
         if self._crowded():
             call.status, call.code = "file_limit", code
@@ -288,6 +296,19 @@ class Supervisor:
             call.status = "ok"
         else:
             call.status = self._tree.full() or "raised"
+
+    def _watch(self, limits: dict[str, Any], known: dict[int, float] | None = None) -> Watch:
+        watch = Watch(self._processes, limits, self._starter.inherited, known)
+        if not self._bounded:
+            watch.disk = functools.partial(self._overfull, limits)
+        return watch
+
+    def _overfull(self, limits: dict[str, Any]) -> str | None:
+        """Which limit of the disk is exceeded, and by more than before this call, where it does not end by itself."""
+        size, files = self._tree.extent()
+        if size > max(limits["disk"], self._extent[0]):
+            return "disk_limit"
+        return "file_limit" if files > max(limits["files"], self._extent[1]) else None
 
     def _crowded(self) -> bool:
         """Whether there are more files than may be and more than before, on a disk that does not bound them itself."""

@@ -48,11 +48,12 @@ class View(NamedTuple):
     """Folders to be shown empty although they lie in something shown."""
 
 
-def look(cover: list[str]) -> View:
+def look(cover: list[str], moves: dict[str, str]) -> View:
     """What slots are to see.
 
     Args:
         cover: Folders of the host to show empty.
+        moves: See `moved`.
     """
     shown: list[Shown] = []
     links: list[Link] = []
@@ -62,7 +63,6 @@ def look(cover: list[str]) -> View:
         elif os.path.isdir(path):
             shown.append(Shown(path, path))
     shown += [Shown(path, path) for path in ETC if os.path.exists(path)]
-    moves = moved()
     for prefix in prefixes():
         for name in ("bin", "lib", "lib64", "libexec", "share", "pyvenv.cfg"):
             path = os.path.join(prefix, name)

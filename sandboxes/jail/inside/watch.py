@@ -10,7 +10,7 @@ counts with its whole size, because the kernel's figures forget pages that a pro
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from .processes import CLOCK_TICKS, Processes, Usage, cpu_clock
 
@@ -38,6 +38,9 @@ class Watch:
         self.reaped_before = processes.reaped_cpu
         self._known = dict(known or {})
         self._pause = FIRST_LOOK
+        self.disk: Callable[[], str | None] | None = None
+        """Asked which limit of the disk is exceeded, where it does not end there itself."""
+        self._disk_again = 0.0
         self._exact_again = 0.0
         self.cpu = 0.0
         """Seconds of processor time seen so far."""
@@ -81,6 +84,13 @@ class Watch:
         self.cpu = max(self.cpu, cpu)
         if self._over(uses):
             return "memory_limit"
+        if self.disk is not None and time.monotonic() >= self._disk_again:
+            begin = time.monotonic()
+            full = self.disk()
+            now = time.monotonic()
+            self._disk_again = now + 5 * (now - begin)
+            if full is not None:
+                return full
         if self.cpu > self._limits["cpu_seconds"]:
             return "cpu_limit"
         if threads > self._limits["processes"] + 1:

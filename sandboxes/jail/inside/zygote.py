@@ -15,7 +15,7 @@ import struct
 import sys
 from typing import Any, NoReturn
 
-from . import enter, kernel, root, seccomp, view
+from . import enter, fenced, kernel, root, seccomp, view
 from .starting import Place
 from .supervisor import Supervisor
 from .wire import LENGTH, Broken, Channel, frame, parse
@@ -42,10 +42,12 @@ class Zygote:
             os._exit(0)
         try:
             self._import(terms["modules"])
-            self._view = view.look(terms["cover"])
-            view.tell_modules()
-            self._gathering_fault = self._gather()
-            self._filters = seccomp.program(seccomp.machine())
+            own_root = terms["tier"] == "A"
+            self._view = view.look(terms["cover"], view.moved() if own_root else {})
+            if own_root:
+                view.tell_modules()
+            self._gathering_fault = self._gather(own_root)
+            self._filters = seccomp.program(seccomp.machine(), landlock=not own_root)
         except Exception as error:
             self._control.sendall(frame({"error": str(error), "module": getattr(error, "module", None)}))
             os._exit(1)
@@ -79,11 +81,14 @@ class Zygote:
         if "numpy" in sys.modules:
             importlib.import_module("numpy.random").seed(0)  # makes the generator, which is put off otherwise
 
-    def _gather(self) -> str | None:
+    def _gather(self, own_root: bool) -> str | None:
         if os.getuid() != 0:
             return None
         try:
-            self._view = self._view._replace(shown=view.gather(self._view.shown))
+            if own_root:
+                self._view = self._view._replace(shown=view.gather(self._view.shown))
+            else:
+                fenced.reach(self._view.shown)
         except OSError as error:
             return str(error)  # in a container; the paths themselves may do, and if not the slot says so
         return None
@@ -104,8 +109,22 @@ class Zygote:
             os._exit(1)
 
     def _enter(self, request: dict[str, Any], host: socket.socket) -> NoReturn:
-        limits = request["limits"]
         extra = [view.Shown(*pair) for pair in request["read_only"]]
+        if request["tier"] == "B":
+            place, number, outer = fenced.start(self._view, extra, host)
+        else:
+            place, number = self._own_root(request["limits"], extra)
+            outer = number
+        self._environment(request, place.writable)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        kernel.drop_capabilities()
+        seccomp.install(self._filters)
+        self._check()
+        host.sendall(frame({"ready": True, "pid": number, "outer": outer}))
+        _work(request, host, place, request["limits"])
+
+    def _own_root(self, limits: dict[str, Any], extra: list[view.Shown]) -> tuple[Place, int]:
+        """Tier A: into namespaces and a root of one's own; where that is, and the number on the host."""
         if os.getuid() == 0:
             user, lock = enter.free_user(os.getpid())
             lock.detach()  # held until this process ends
@@ -118,23 +137,17 @@ class Zygote:
         number = enter.own_host_pid()
         kept = root.build(self._view, extra, disk=limits["disk"], files=limits["files"])
         kernel.hostname("sandbox")
-        place = Place(tuple(root.FOLDERS.values()), kept.proc, kept.vault)
-        self._environment(request, view.WORK)
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-        kernel.drop_capabilities()
-        seccomp.install(self._filters)
-        self._check()
-        host.sendall(frame({"ready": True, "pid": number}))
-        _work(request, host, place, limits)
+        return Place(tuple(root.FOLDERS.values()), kept.proc, kept.vault), number
 
-    def _environment(self, request: dict[str, Any], work: str) -> None:
+    def _environment(self, request: dict[str, Any], writable: tuple[str, ...]) -> None:
         os.environ.clear()
         programs = os.path.dirname(sys.executable)
         os.environ.update(
             {
                 "PATH": PATH if programs in PATH.split(":") else f"{programs}:{PATH}",
-                "HOME": work,
-                "PWD": work,
+                "HOME": writable[0],
+                "PWD": writable[0],
+                "TMPDIR": writable[1],
                 "USER": "sandbox",
                 "LANG": "C.UTF-8",
                 "TZ": "UTC",
@@ -162,6 +175,8 @@ class Zygote:
 def _work(request: dict[str, Any], host: socket.socket, place: Place, limits: dict[str, Any]) -> NoReturn:
     try:
         if request["program"] is not None:
+            if place.confine is not None:
+                place.confine()
             scope: dict[str, Any] = {"__name__": "program"}
             exec(compile(request["program"], "<program>", "exec"), scope)
             scope["main"](host, request["config"])
