@@ -136,9 +136,23 @@ def call(number, name, arguments):
     elif name == "look":
         text(number, json.dumps({"texts": {str(i): {"text": one} for i, one in enumerate(WRITTEN)}}))
     elif name == "do":
-        do(number, arguments.get("what"))
+        do(number, arguments.get("what", ""))
     else:
         text(number, "called")
+
+
+def reach(attempt):
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def connect(port):
+    import socket
+
+    socket.create_connection(("127.0.0.1", port), 5).close()
 
 
 def do(number, what):
@@ -207,6 +221,9 @@ def do(number, what):
     elif what == "environment":
         fds = sorted(int(name) for name in os.listdir("/proc/self/fd"))
         text(number, json.dumps({"environ": dict(os.environ), "cwd": os.getcwd(), "fds": fds}))
+    elif what.startswith("reach "):
+        _, path, port = what.split(" ")
+        text(number, json.dumps([reach(lambda: open(path).close()), reach(lambda: connect(int(port)))]))
     elif what == "litter":
         with open(os.path.join(os.environ["HOME"], "litter"), "w") as file:
             file.write("litter")

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -526,6 +527,71 @@ def test_a_stuck_loop_is_left_behind() -> None:
     blocked.set()
 
 
+# In the jail.
+
+
+@pytest.fixture(scope="module")
+def jail() -> None:
+    from tir_gym.sandboxes.jail.slot import probe_tier
+
+    why = probe_tier("A")
+    if why is not None:
+        pytest.skip(f"no jail here: {why}")
+
+
+def in_jail(**options: Any) -> McpSandbox:
+    arguments = ["-I", f"/srv/{PROGRAM.name}", options.pop("mode", "good")]
+    options = {"limits": {"wall_seconds": 20}, "read_only": {str(PROGRAM.parent): "/srv"}, **options}
+    made = make_sandbox("mcp", command=sys.executable, args=arguments, jailed=True, **options)
+    assert isinstance(made, McpSandbox)
+    return made
+
+
+@pytest.mark.usefixtures("jail")
+def test_a_jailed_server_serves_and_reaches_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of the host")
+    secret = tmp_path / "secret"
+    secret.write_text("of the host")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reach = ToolCall("do", {"what": f"reach {secret} {listener.getsockname()[1]}"})
+        with program() as free:
+            assert json.loads(free.call(reach).content) == [True, True]
+        with in_jail(env={"NAMED": "1"}) as sandbox:
+            assert json.loads(sandbox.call(reach).content) == [False, False]
+            told = json.loads(sandbox.call(ToolCall("do", {"what": "environment"})).content)
+            assert (told["environ"]["NAMED"], told["environ"]["HOME"], told["cwd"]) == ("1", "/work", "/work")
+            assert told["fds"] == [0, 1, 2, 3]
+            assert "SECRET" not in told["environ"]
+            sandbox.call(write("a"))
+            assert texts(sandbox) == ["a"]
+            sandbox.restore(())
+            assert texts(sandbox) == []
+
+
+@pytest.mark.usefixtures("jail")
+def test_a_jailed_server_dies_alone() -> None:
+    with in_jail(replayable=True) as sandbox:
+        sandbox.call(write("a"))
+        for what in ("die", "killed"):
+            with pytest.raises(SandboxDied, match="the server ended"):
+                sandbox.call(ToolCall("do", {"what": what}))
+            sandbox.start()
+            assert texts(sandbox) == ["a"]
+    with pytest.raises(SandboxUnavailable, match="the server ended"):
+        in_jail(mode="exits").start()
+
+
+@pytest.mark.usefixtures("jail")
+def test_a_jailed_server_does_not_outlive_its_session() -> None:
+    with in_jail(mode="stubborn") as sandbox:
+        assert sandbox.call(LOOK).ok
+        session = sandbox._held.session
+        assert session is not None
+        slot = session._connection._process._process._slot  # type: ignore[attr-defined]
+        assert Path(f"/proc/{slot.pid}").exists()
+    assert gone(slot.pid)
+
+
 # Servers that cannot be had, and options that cannot be.
 
 
@@ -554,8 +620,11 @@ def test_a_server_that_cannot_be_had(options: dict[str, Any], says: str) -> None
         ({}, "exactly one of command, url and server"),
         ({"command": "a", "url": "http://b"}, "command and url given"),
         ({"url": "b"}, "give the address of an MCP server"),
-        ({"url": "http://b", "args": ["x"]}, "args, env and cwd are for a server that is a program"),
+        ({"url": "http://b", "args": ["x"]}, "args, env, cwd, jailed and read_only are for a server that is a program"),
         ({"command": "a", "headers": {"x": "y"}}, "headers are for a server behind an address"),
+        ({"url": "http://b", "jailed": True}, "for a server that is a program"),
+        ({"command": "a", "jailed": True, "cwd": "/"}, "cwd: a server in the jail works in its own folder"),
+        ({"command": "a", "read_only": {"/a": "/b"}}, "read_only: a server outside the jail sees everything"),
         ({"command": "a", "shared": True, "replayable": True}, "shared=True is for servers without a state"),
         ({"server": 3}, "give a Server or MCPServer"),
         ({"command": "a", "nope": 1}, "nope"),

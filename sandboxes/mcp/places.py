@@ -13,6 +13,7 @@ from mcp.server import Server
 from mcp.server.mcpserver import MCPServer
 
 from tir_gym.errors import UsageError
+from tir_gym.sandboxes.mcp.launching import Launch
 from tir_gym.sandboxes.mcp.process import ServerProcess
 from tir_gym.sandboxes.mcp.tee import Tee
 
@@ -53,15 +54,13 @@ class Program:
 
     reusable = True
 
-    def __init__(self, command: str, args: Sequence[str], env: Mapping[str, str], cwd: str | None) -> None:
-        about = next((arg for arg in args if not arg.startswith("-")), "")
-        self.name = " ".join(filter(None, (Path(command).name, Path(about).name)))
-        self._command = [command, *args]
-        self._env = env
-        self._cwd = cwd
+    def __init__(self, command: Sequence[str], launch: Launch) -> None:
+        about = next((arg for arg in command[1:] if not arg.startswith("-")), "")
+        self.name = " ".join(filter(None, (Path(command[0]).name, Path(about).name)))
+        self._launch = launch
 
     def connect(self, frame: int) -> Connection:
-        return _ToProgram(ServerProcess(self._command, self._env, self._cwd, frame))
+        return _ToProgram(ServerProcess(self._launch, frame))
 
 
 class Address:

@@ -11,13 +11,7 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
 from mcp_types import PARSE_ERROR, ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, jsonrpc_message_adapter
 
-from tir_gym.errors import SandboxUnavailable
+from tir_gym.sandboxes.mcp.launching import Launch, Launched, abandon
 
 TOO_BIG = 413
 """Code of the error that answers a request whose answer was too big; servers use codes below 0."""
@@ -40,29 +34,18 @@ _FLOOD_REQUESTS = 1000
 _UNSENT = 1 << 20
 """Bytes that may wait for a server that does not read."""
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,15}|"\d{1,15}")')
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class ServerProcess:
     """Starts a server when entered, on the running loop; ends it, and all that it has started, when left.
 
-    The server gets the environment that is named, `PATH`, `LANG`, and a folder of its own as working folder, `HOME`
-    and `TMPDIR`; the folder goes with the process.
-
     Args:
-        command: The program and its arguments.
-        env: Variables that it gets besides.
-        cwd: Working folder instead of its own one.
+        launch: Starts it; what it raises is raised on entering.
         frame: Bytes that one message may have; what is longer is read, dropped, and answered with `TOO_BIG`.
-
-    Raises:
-        SandboxUnavailable: On entering, if there is no such program.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: str | None, frame: int) -> None:
-        self._command = list(command)
-        self._env = dict(env)
-        self._cwd = cwd
+    def __init__(self, launch: Launch, frame: int) -> None:
+        self._launch = launch
         self._frame = frame
         self._waiting: set[int] = set()
         self._buffer = bytearray()
@@ -79,9 +62,11 @@ class ServerProcess:
     async def __aenter__(self) -> tuple[MemoryObjectReceiveStream[SessionMessage | Exception], Requests]:
         self._loop = asyncio.get_running_loop()
         self._deliver, received = anyio.create_memory_object_stream[SessionMessage | Exception](float("inf"))
-        self._start()
+        self._process = await self._start()
+        self._fds = self._process.fds
         self._loop.add_reader(self._fds["out"], self._read_out)
-        self._loop.add_reader(self._fds["err"], self._read_err)
+        if "err" in self._fds:
+            self._loop.add_reader(self._fds["err"], self._read_err)
         return received, Requests(self)
 
     async def __aexit__(
@@ -97,7 +82,7 @@ class ServerProcess:
         if self._process.poll() is None:
             self._process.kill()
             await self._reap(1.0)
-        shutil.rmtree(self._folder, ignore_errors=True)  # the keeper has done it, unless it was killed
+        self._process.clean()
 
     async def send(self, item: SessionMessage) -> None:
         message = item.message
@@ -122,60 +107,29 @@ class ServerProcess:
         """How the process has ended, as far as can be known soon; its last words on stderr."""
         await self._reap(0.5)
         code = self._process.poll()
-        how = self._fault or ("closed its output" if code is None else f"ended with status {code}" + _signal(code))
+        how = self._fault or ("closed its output" if code is None else f"ended{_status(code)}")
         words = self._tail.decode("utf-8", "replace").strip()
         return f"the server {how}" + (f"; its last words: {words[-500:]}" if words else "")
 
     def abandon(self) -> None:
         """In a forked child: let go of the parent's pipes without touching its server."""
-        for descriptor in self._fds.values():
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._fds.clear()
+        abandon(self._process)
 
     # Life.
 
-    def _start(self) -> None:
-        program = self._command[0]
-        found = shutil.which(program, path=self._env.get("PATH", os.environ.get("PATH", _PATH)))
-        if found is None:
-            raise SandboxUnavailable(
-                f"no program {program!r} to start as an MCP server; install it or give its whole path",
-                kind="server_missing",
-            )
-        self._folder = folder = tempfile.mkdtemp(prefix="tir-gym-mcp-")
-        control, hold = os.pipe()
-        env = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": folder, "TMPDIR": folder, **self._env}
-        keeper = Path(__file__).with_name("keeper.py")
+    async def _start(self) -> Launched:
+        """In a thread, because it takes long; what was started for someone who waits no more is ended."""
+        starting = self._loop.run_in_executor(None, self._launch)
         try:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", str(keeper), str(control), folder),
-                    *(str(Path(found).absolute()), *self._command[1:]),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=env,
-                cwd=self._cwd or folder,
-                pass_fds=(control,),
-                start_new_session=True,
-            )
-        except OSError as error:
-            os.close(hold)
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SandboxUnavailable(f"cannot start {program!r}: {error}", kind="server_missing") from error
-        finally:
-            os.close(control)
-        pipes = {"in": self._process.stdin, "out": self._process.stdout, "err": self._process.stderr}
-        for name, pipe in pipes.items():
-            assert pipe is not None
-            self._fds[name] = os.dup(pipe.fileno())
-            os.set_blocking(self._fds[name], False)
-            pipe.close()
-        self._fds["hold"] = hold
+            launched = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_end_started)
+            raise
+        for name in ("in", "out", "err"):
+            if name in launched.fds:
+                os.set_blocking(launched.fds[name], False)
         _running.add(self)
+        return launched
 
     async def _reap(self, seconds: float) -> None:
         deadline = self._loop.time() + seconds
@@ -343,6 +297,14 @@ class Requests:
         await self.aclose()
 
 
+def _end_started(starting: asyncio.Future[Launched]) -> None:
+    if not starting.cancelled() and starting.exception() is None:
+        launched = starting.result()
+        abandon(launched)
+        launched.kill()
+        launched.clean()
+
+
 _running: weakref.WeakSet[ServerProcess] = weakref.WeakSet()
 
 
@@ -360,5 +322,5 @@ def _number(id: str | int | None) -> int | None:
     return id
 
 
-def _signal(code: int) -> str:
-    return f" (signal {code - 128})" if 128 < code < 160 else ""
+def _status(code: int) -> str:
+    return "" if code < 0 else f" with status {code}" + (f" (signal {code - 128})" if 128 < code < 160 else "")

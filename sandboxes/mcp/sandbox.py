@@ -15,6 +15,7 @@ import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from mcp import MCPError
@@ -33,6 +34,7 @@ from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes.mcp import loop
 from tir_gym.sandboxes.mcp.failures import failure_of
 from tir_gym.sandboxes.mcp.holding import Held
+from tir_gym.sandboxes.mcp.launching import Jailed, Kept
 from tir_gym.sandboxes.mcp.listing import Listing, RefusedTool, read_tools
 from tir_gym.sandboxes.mcp.log import Log, changes, digest, sent, state_changes
 from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject
@@ -51,7 +53,8 @@ class McpSandbox(Sandbox):
 
     Of the limits, `wall_seconds` and `output` are held; the others mean nothing here, because a server's process is not
     the agent's. A server that is a program gets no variable of this process's environment, and a folder of its own; it
-    is nonetheless a program with all the rights of its user.
+    is nonetheless a program with all the rights of its user, unless `jailed`. There `memory` (of each process),
+    `processes`, `files` and `disk` are held, too.
 
     The tools are those listed when the first session is opened; `refused` tells which of them cannot be offered and
     why. What a server lists later does not matter: an episode's tools do not change.
@@ -61,6 +64,8 @@ class McpSandbox(Sandbox):
         args: Its arguments.
         env: Variables that it gets besides `PATH`, `LANG`, `HOME` and `TMPDIR`.
         cwd: Its working folder, instead of a new one that goes with it.
+        jailed: Start it in a slot of the jail: without network, and without files but the system's and Python's.
+        read_only: Folders and files of the host that it sees there, and where.
         url: Address of a server behind streamable HTTP.
         headers: Sent with each request to it, such as `Authorization`.
         server: A server object of the SDK (`Server`, `MCPServer`) in this process, or a function that makes one for
@@ -84,6 +89,8 @@ class McpSandbox(Sandbox):
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        jailed: bool = False,
+        read_only: Mapping[str, str] | None = None,
         url: str | None = None,
         headers: Mapping[str, str] | None = None,
         server: ServerObject | Callable[[], ServerObject] | None = None,
@@ -97,15 +104,23 @@ class McpSandbox(Sandbox):
         given = [name for name, value in (("command", command), ("url", url), ("server", server)) if value is not None]
         if len(given) != 1:
             raise UsageError(f"{' and '.join(given) or 'no server'} given; give exactly one of command, url and server")
-        if command is None and (args or env or cwd):
-            raise UsageError("args, env and cwd are for a server that is a program; give them with command=...")
+        if command is None and (args or env or cwd or jailed or read_only):
+            raise UsageError("args, env, cwd, jailed and read_only are for a server that is a program: command=...")
+        if jailed and cwd:
+            raise UsageError("cwd: a server in the jail works in its own folder, /work; leave it out")
+        if read_only and not jailed:
+            raise UsageError("read_only: a server outside the jail sees everything; give it with jailed=True")
         if url is None and headers:
             raise UsageError("headers are for a server behind an address; give them with url=...")
         if shared and (replayable or state is not None):
             raise UsageError("shared=True is for servers without a state; leave replayable and state out")
         place: Place
         if command is not None:
-            place = Program(command, args, env or {}, cwd)
+            whole = [command, *args]
+            if jailed:
+                place = Program(whole, partial(Jailed, whole, env or {}, read_only or {}, limits or Limits()))
+            else:
+                place = Program(whole, partial(Kept, whole, env or {}, cwd))
         elif url is not None:
             place = Address(url, headers or {})
         else:
