@@ -65,18 +65,18 @@ class Plan:
 
 
 def _acts(d: Draft, request: Request) -> None:
-    for act in _some(d, (0, 30, 40, 30)):
+    for act in _some(d, (0, 20, 45, 35)):
         request.add(act)
 
 
 def _question(d: Draft, request: Request) -> None:
-    for act in _some(d, (50, 30, 20)):
+    for act in _some(d, (40, 35, 25)):
         request.add(act)
     request.add_question()
 
 
 def _gap(d: Draft, request: Request) -> None:
-    for act in _some(d, (30, 40, 30)):
+    for act in _some(d, (25, 40, 35)):
         request.add(act)
     request.add_with_gap(d.rng.choice(ASKABLE))
 

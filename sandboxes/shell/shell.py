@@ -13,6 +13,7 @@ import tarfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from tir_gym.errors import DiskLimit, SandboxDied
@@ -134,25 +135,28 @@ def _ask(slot: Slot, op: str, **fields: Any) -> dict[str, Any]:
 
 def packed(tree: Tree) -> bytes:
     """The tree as a tar archive: the root, then entries by path; one date, no owner."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        top = tarfile.TarInfo(".")
-        top.type, top.mode, top.mtime = tarfile.DIRTYPE, 0o755, DATE
-        archive.addfile(top)
-        for path in sorted(tree):
-            entry = tree[path]
-            info = tarfile.TarInfo(path)
-            info.mtime = DATE
-            if isinstance(entry, Folder):
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
-                archive.addfile(info)
-            elif isinstance(entry, Link):
-                info.type, info.linkname = tarfile.SYMTYPE, entry.target
-                archive.addfile(info)
-            else:
-                info.mode, info.size = 0o755 if entry.executable else 0o644, len(entry.content)
-                archive.addfile(info, io.BytesIO(entry.content))
-    return buffer.getvalue()
+    parts = [_header(".", tarfile.DIRTYPE, 0o755)]
+    for path in sorted(tree):
+        entry = tree[path]
+        if isinstance(entry, Folder):
+            parts.append(_header(path, tarfile.DIRTYPE, 0o755))
+        elif isinstance(entry, Link):
+            parts.append(_header(path, tarfile.SYMTYPE, 0o777, target=entry.target))
+        else:
+            size = len(entry.content)
+            parts += (
+                _header(path, tarfile.REGTYPE, 0o755 if entry.executable else 0o644, size=size),
+                entry.content,
+                bytes(-size % tarfile.BLOCKSIZE),
+            )
+    return b"".join([*parts, bytes(2 * tarfile.BLOCKSIZE)])
+
+
+@lru_cache(maxsize=4096)  # making them is most of the work, and from command to command few change
+def _header(path: str, kind: bytes, mode: int, *, size: int = 0, target: str = "") -> bytes:
+    info = tarfile.TarInfo(path)
+    info.type, info.mode, info.size, info.linkname, info.mtime = kind, mode, size, target, DATE
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def unpacked(archive: bytes) -> Tree:
