@@ -263,6 +263,25 @@ def test_outcome_kinds() -> None:
     assert outcome("state", {"asked:x": True}, [], "") == 1.0
 
 
+def test_a_call_is_known_by_its_result_where_the_tool_says_so() -> None:
+    gold = replace(
+        side([ToolCall("run", {"code": "print(1 + 1)"}), ToolCall("run", {"code": "print(7)"})]).gold,
+        results=(ToolResult("2\n"), ToolResult("7\n")),
+    )
+    other = ToolCall("run", {"code": "print(2)"})
+    for known, value in (({"run": "folded"}, 1.0), ({}, 0.1)):
+        credit = Credit(PRESETS["default"], [GoldSide(gold, {}, known)])
+        match = pay(credit, 0, [other], [ToolResult("2")])
+        assert match.value == pytest.approx(value)
+        # The same result once more is no other step.
+        assert pay(credit, 1, [other], [ToolResult("2")]).value == pytest.approx(value + 0.1)
+    credit = Credit(PRESETS["default"], [GoldSide(gold, {}, {"run": "folded"})])
+    failed = pay(credit, 0, [other], [ToolResult("2", "but it failed", "raised")])
+    assert failed.value == 0.0
+    assert pay(credit, 1, [ToolCall("look", {"code": "print(2)"})], [ToolResult("2")]).value == 0.0
+    assert pay(credit, 2, [ToolCall("run", {"odd": 1})], [ToolResult(7)]).value == pytest.approx(0.0)
+
+
 def test_a_spec_describes_itself() -> None:
     assert PRESETS["default"].describe() == (
         "default: 1 x hard matching, graded credit; 1 x outcome by success; "

@@ -36,7 +36,8 @@ class PreparedTask:
         self._root = sandbox
         self._start = sandbox.snapshot()
         comparators = {spec.name: spec.comparators for spec in task.tools}
-        self.sides = tuple(self._side(trace, comparators) for trace in (task.gold, *task.gold.alternatives))
+        results = {spec.name: spec.same_result for spec in task.tools if spec.same_result}
+        self.sides = tuple(self._side(trace, comparators, results) for trace in (task.gold, *task.gold.alternatives))
         self.declared = tuple(check for trace in (task.gold, *task.gold.alternatives) for check in trace.checks)
         self.figures = frozenset(check.figure for check in self.declared if isinstance(check, FigureCheck))
         self._check_comparators()
@@ -78,6 +79,7 @@ class PreparedTask:
     def _check_comparators(self) -> None:
         """A comparator that is not there must not come to light when an agent has played to the end."""
         declared = [(f"tool {spec.name}", spec.comparators) for spec in self.task.tools]
+        declared += [(f"tool {s.name}", {"the result": s.same_result}) for s in self.task.tools if s.same_result]
         declared += [("a StateCheck", check.comparators) for check in self.declared if isinstance(check, StateCheck)]
         for where, rules in declared:
             for name in rules.values():
@@ -86,14 +88,16 @@ class PreparedTask:
                 except UsageError as error:
                     raise UsageError(f"task {self.task.id}, {where}: {error}") from None
 
-    def _side(self, trace: GoldTrace, comparators: Mapping[str, Mapping[str, str]]) -> GoldSide:
+    def _side(
+        self, trace: GoldTrace, comparators: Mapping[str, Mapping[str, str]], results: Mapping[str, str]
+    ) -> GoldSide:
         try:
             gold = replay(trace, self._root, picture_stages=self.task.teacher_forced)
         except UsageError as error:
             raise UsageError(f"task {self.task.id}: {error}") from None
         finally:
             self._root.restore(self._start)
-        return GoldSide(gold, comparators)
+        return GoldSide(gold, comparators, results)
 
 
 class _Kept:

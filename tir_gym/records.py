@@ -42,6 +42,9 @@ class ToolSpec(Record):
     """Parts of the world that the tool touches, by name."""
     comparators: dict[str, str] = {}
     """How a gold value of an argument is compared, by argument name; `exact` where absent. See `compare.py`."""
+    same_result: str = ""
+    """The comparator of results, for a tool whose arguments can say one thing in endless ways, such as code: a call
+    that gave what a gold call of the tool gives counts as that call. Empty: only arguments count."""
 
     def to_openai(self) -> dict[str, Any]:
         """The tool as an entry of OpenAI's `tools` parameter."""

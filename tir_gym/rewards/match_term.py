@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tir_gym.compare import comparator
 from tir_gym.gold import ReplayedGold
 from tir_gym.matching import GoldIndex, IncrementalAssignment, ordered, soft
 from tir_gym.matching.incremental import AssignmentSnapshot
@@ -35,6 +36,8 @@ class GoldSide:
     gold: ReplayedGold
     comparators: Mapping[str, Mapping[str, str]]
     """Comparators by argument name, by tool name."""
+    results: Mapping[str, str] = field(default_factory=dict)
+    """Comparators of results, by tool name, for tools by whose results calls are known (`ToolSpec.same_result`)."""
     _indices: dict[tuple[str, bool], GoldIndex] = field(default_factory=dict, repr=False, compare=False)
 
     def index(self, spec: RewardSpec) -> GoldIndex:
@@ -129,7 +132,13 @@ class MatchTerm:
 
     def _row(self, call: ToolCall, result: ToolResult, n: int, stage: int) -> list[float]:
         """The call's similarity with every gold call of a trace; 0 where it may not be matched."""
-        row, gold = self._indices[n].row(call), self._sides[n].gold
+        side = self._sides[n]
+        row, gold = self._indices[n].row(call), side.gold
+        if call.name in side.results and result.error is None:
+            same = comparator(side.results[call.name])
+            for j, (known, wanted) in enumerate(zip(gold.calls, gold.results, strict=True)):
+                if known.name == call.name and wanted.ok and same(result.content, wanted.content):
+                    row[j] = 1.0
         if result.error is not None and not self._spec.failed_calls_match:
             row = [score * (not wanted.ok) for score, wanted in zip(row, gold.results, strict=True)]
         if self._teacher_forced:
