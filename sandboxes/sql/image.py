@@ -107,6 +107,7 @@ def make_image(source: Source, now: str) -> Image:
 def _build(schema: str, rows: Rows) -> bytes:
     connection = contents.load(b"")
     try:
+        connection.execute("PRAGMA user_version = 0")  # writes the first page: what has none cannot be serialised
         connection.executescript(schema)
         connection.execute("BEGIN")
         for table, entries in rows.items():
@@ -150,7 +151,7 @@ def _with_fixed_clock(data: bytes, now: str) -> bytes:
             connection.execute("PRAGMA writable_schema = 1")
             fixed = _CLOCK.sub(lambda match: f"'{values[match[1].lower()]}'", sql)
             connection.execute("UPDATE sqlite_master SET sql = ? WHERE rowid = ?", (fixed, row))
-        if not data or connection.total_changes:
+        if connection.total_changes:
             data = bytes(connection.serialize())
     except sqlite3.DatabaseError as error:
         raise UsageError(f"database: the {len(data)} bytes given are no SQLite database: {error}") from error

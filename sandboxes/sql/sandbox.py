@@ -30,7 +30,7 @@ from tir_gym.errors import (
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes.sql.image import Source, make_image
-from tir_gym.sandboxes.sql.session import Backend, Session, SessionLost, Statement
+from tir_gym.sandboxes.sql.session import GONE, Backend, Session, SessionLost, Statement
 from tir_gym.sandboxes.sql.tools import READING, WRITING, Database
 
 Role: TypeAlias = Literal["read", "write"]
@@ -162,12 +162,7 @@ class SqlSandbox(Sandbox, Database):
 
     def run_sql(self, sql: str, *, write: bool) -> dict[str, Any]:
         statement = self._statement(sql, write=write)
-        session = self._ready()
-        try:
-            reply = session.run(statement)
-        except SessionLost as lost:
-            self.close()
-            raise _ERRORS[lost.kind](_TEXTS[lost.kind].format(self.limits)) from None
+        reply = self._run(statement)
         if reply.get("lost"):
             self._applied = ()
         if "error" in reply:
@@ -183,15 +178,6 @@ class SqlSandbox(Sandbox, Database):
             return result
         return {"rows_changed": reply["changed"], **(result if result["columns"] else {})}
 
-    def tables_read(self, sql: str) -> frozenset[str]:
-        """The tables that a query read when it last ran; for who compares queries.
-
-        Raises:
-            ToolError: It fails.
-        """
-        reply = self._ready().run(self._statement(sql, write=False))
-        return frozenset(reply.get("read", ()))
-
     def table_names(self) -> list[str]:
         if self._touched() is not None:
             return sorted(self.image.tables)
@@ -206,6 +192,17 @@ class SqlSandbox(Sandbox, Database):
         return found
 
     # The session.
+
+    def _run(self, statement: Statement) -> dict[str, Any]:
+        for _ in range(2):
+            session = self._ready()
+            try:
+                return session.run(statement)
+            except SessionLost as lost:
+                self.close()
+                if lost.kind != GONE:
+                    raise _ERRORS[lost.kind](_TEXTS[lost.kind].format(self.limits)) from None
+        raise SandboxDied("sql: the database went away twice while a statement ran")
 
     def _statement(self, sql: str, *, write: bool) -> Statement:
         text = f"{self._seed}/{len(self._log)}/{sql}"

@@ -9,12 +9,15 @@ from typing import Any, Protocol
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.sql.image import Image
 
+GONE = "gone"
+"""Kind of a loss that no statement can have caused."""
+
 
 class SessionLost(Exception):
     """The database's process is gone, with all that was not committed.
 
     Args:
-        kind: Of the error that the running call gets, as in `ToolResult`.
+        kind: Of the error that the running call gets, as in `ToolResult`; or `GONE`.
     """
 
     def __init__(self, kind: str) -> None:

@@ -26,7 +26,7 @@ from tir_gym.sandbox import MIB, Limits
 from tir_gym.sandboxes.jail.slot import start_slot
 from tir_gym.sandboxes.sql.image import Image
 from tir_gym.sandboxes.sql.inside import contents, guards, program
-from tir_gym.sandboxes.sql.session import SessionLost, Statement
+from tir_gym.sandboxes.sql.session import GONE, SessionLost, Statement
 
 log = logging.getLogger("tir_gym.sandbox")
 
@@ -152,7 +152,7 @@ class SqliteSession:
             raise SessionLost("time_limit") from None
         except (OSError, ValueError):
             signal = self._kill()
-            raise SessionLost(_KINDS.get(signal, "died")) from None
+            raise SessionLost(_KINDS.get(signal, "died") if self._slot.usable else GONE) from None
         if reply.get("n") != self._number:
             self._kill()
             raise SessionLost("died")
