@@ -307,43 +307,44 @@ class Tree:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if not parts or ".." in parts or "\0" in path or len(parts) > DEEPEST:
             raise Refused(f"{path!r} is not a path of a file inside {root}")
-        fd = os.open(root, _FOLDER)
+        way = [_open_top(root)]
         try:
             with _explained(path):
                 for part in parts[:-1]:
                     if make:
                         with suppress(FileExistsError):
-                            os.mkdir(part, 0o755, dir_fd=fd)
-                    deeper = _open_folder(fd, part)
-                    os.close(fd)
-                    fd = deeper
-            yield fd, parts[-1]
+                            os.mkdir(part, 0o755, dir_fd=way[-1].fd)
+                    way.append(_open_folder(way[-1].fd, part))
+            yield way[-1].fd, parts[-1]
         finally:
-            os.close(fd)
+            for opened in reversed(way):
+                opened.close()
 
     def _walk(self, root: int) -> Iterator[tuple[Entry, int]]:
         """Everything below a folder, sorted, folders before what is in them, each with its open folder."""
-        top = os.open(self._folders[root], _FOLDER)
-        stack: list[tuple[int, str, Iterator[str]]] = [(top, "", iter(sorted(os.listdir(top))))]
+        top = _open_top(self._folders[root])
+        stack: list[tuple[_Opened, str, Iterator[str]]] = [(top, "", iter(sorted(os.listdir(top.fd))))]
         try:
             while stack:
-                folder, prefix, names = stack[-1]
+                opened, prefix, names = stack[-1]
+                folder = opened.fd
                 name = next(names, None)
                 if name is None:
-                    os.close(stack.pop()[0])
+                    stack.pop()[0].close()
                     continue
                 try:
                     info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     target = os.readlink(name, dir_fd=folder) if stat.S_ISLNK(info.st_mode) else ""
-                    deeper = _open_folder(folder, name) if stat.S_ISDIR(info.st_mode) and len(stack) < DEEPEST else None
+                    enter = stat.S_ISDIR(info.st_mode) and len(stack) < DEEPEST
+                    deeper = _open_folder(folder, name) if enter else None
                 except OSError:
                     continue  # gone meanwhile
                 yield Entry(root, prefix + name, info, target), folder
                 if deeper is not None:
-                    stack.append((deeper, f"{prefix}{name}/", iter(sorted(os.listdir(deeper)))))
+                    stack.append((deeper, f"{prefix}{name}/", iter(sorted(os.listdir(deeper.fd)))))
         finally:
-            for fd, _, _ in stack:
-                os.close(fd)
+            for opened, _, _ in reversed(stack):
+                opened.close()
 
 
 def _put(folder: int, name: str, data: bytes, mode: int) -> None:
@@ -361,16 +362,34 @@ def _put(folder: int, name: str, data: bytes, mode: int) -> None:
             os.close(fd)
 
 
-def _open_folder(folder: int, name: str) -> int:
+class _Opened(NamedTuple):
+    """An open folder, and the mode to give it back if it had to be changed to enter it."""
+
+    fd: int
+    mode: int | None
+
+    def close(self) -> None:
+        if self.mode is not None:
+            with suppress(OSError):
+                os.fchmod(self.fd, self.mode)
+        os.close(self.fd)
+
+
+def _open_folder(folder: int, name: str) -> _Opened:
+    """A folder, entered even where its owner has forbidden that."""
+    mode = stat.S_IMODE(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    if mode & 0o500 == 0o500:
+        return _Opened(os.open(name, _FOLDER, dir_fd=folder), None)
+    os.chmod(name, mode | 0o700, dir_fd=folder)
+    return _Opened(os.open(name, _FOLDER, dir_fd=folder), mode)
+
+
+def _open_top(path: str) -> _Opened:
     try:
-        return os.open(name, _FOLDER, dir_fd=folder)
+        return _Opened(os.open(path, _FOLDER), None)
     except PermissionError:
-        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        os.chmod(name, 0o700, dir_fd=folder)
-        try:
-            return os.open(name, _FOLDER, dir_fd=folder)
-        finally:
-            os.chmod(name, stat.S_IMODE(mode), dir_fd=folder)
+        os.chmod(path, 0o755)
+        return _Opened(os.open(path, _FOLDER), None)
 
 
 @contextmanager

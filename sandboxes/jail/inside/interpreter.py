@@ -21,6 +21,7 @@ import sys
 import threading
 import traceback
 import types
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -228,17 +229,26 @@ def _kind(error: BaseException) -> int:
 
 def _copy(control: socket.socket, other: int, what: bytes) -> socket.socket:
     """Fork for a snapshot or from one. The child is the copy; it is the supervisor's child, not this one's."""
-    middle = os.fork()
-    if middle:
-        os.close(other)
-        while True:
-            with contextlib.suppress(InterruptedError):
-                os.waitpid(middle, 0)
-                return control
-    if os.fork():
-        os._exit(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # threads do not live on in a copy, and nobody expects them to
+        drawn = random.getstate()
+        try:
+            middle = os.fork()
+        except OSError:  # the supervisor sees the socket closed
+            os.close(other)
+            return control
+        if middle:
+            os.close(other)
+            os.waitpid(middle, 0)
+            return control
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError:
+            os._exit(1)
+        random.setstate(drawn)  # Python seeds it from chance after a fork
     control.close()
-    own = socket.socket(fileno=other)
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, other)
     own.send(b"!")  # the kernel adds who sent it
     return own
 
