@@ -306,6 +306,21 @@ def test_a_template_that_moves_the_tools_begins_a_new_prompt() -> None:
     assert tokenizer.decode(seen[1]).count("list_notes") == 1
 
 
+@pytest.mark.parametrize("kind", [ForgetfulTokenizer, ToolsLastTokenizer])
+def test_one_may_append_whatever_the_template_would_change(kind: type[TinyTokenizer]) -> None:
+    tokenizer, env = kind(), NotebookEnv(dialect="hermes")
+    observation, info = env.reset(options={"task": "ask"})
+    prompt, recording = ChatPrompt(tokenizer, info["tools"], append_always=True), Recording("ask", 0)
+    seen = recording.extend(prompt.begin(observation)).tolist()
+    output = tokenizer.encode(f"<think>no text</think>What should the text be?{END}")
+    observation, *_ = env.step(prompt.text(output))
+    recording.add(output, logprobs(output), reward=0.0)
+    grown = recording.extend(prompt.fork().grow(output, observation)).tolist()
+    assert grown[: len(seen) + len(output)] == seen + output
+    assert "Write tea." in tokenizer.decode(grown[len(seen) + len(output) :])
+    assert "no text" in tokenizer.decode(grown)
+
+
 def test_white_space_that_a_template_trims_is_kept_in_the_prompt(tokenizer: TinyTokenizer) -> None:
     output = tokenizer.encode(f" \n<tool_call>oops</tool_call> \n{END}")
     trajectory, (seen,) = play(LookupEnv(dialect="hermes", max_turns=2), tokenizer, "train/0", lambda prompt: output)

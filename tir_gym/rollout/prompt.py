@@ -7,7 +7,7 @@ prompt, let alone tokenized again.
 
 Some templates do not only append: they drop the thoughts of earlier messages when the user speaks, or move the list of
 tools to the last message. Where that happens the prompt cannot be extended as it was, so a new one begins, with the
-conversation as the template now has it.
+conversation as the template now has it. `append_always` is for those who rather keep one sequence.
 """
 
 from __future__ import annotations
@@ -65,11 +65,16 @@ class ChatPrompt:
     Args:
         tokenizer: See `ChatTokenizer`.
         tools: As `info["tools"]` gives them; none where the system prompt tells of them.
+        append_always: Never begin a new prompt, though the template would now tell what stands in it otherwise. So a
+            conversation stays one sequence, but not the one that a server makes of its messages.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, tools: Sequence[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self, tokenizer: ChatTokenizer, tools: Sequence[Mapping[str, Any]] = (), *, append_always: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
         self._tools = tools
+        self._append_always = append_always
         self._messages: tuple[Message, ...] = ()
         self._text = ""
         """The conversation so far as the template has it, up to where the policy goes on."""
@@ -108,7 +113,7 @@ class ChatPrompt:
         before, tail = self._text, self._tail(messages)
         self._messages = (*self._messages, {"role": "assistant", "content": said}, *messages)
         self._text = self._rendered(self._messages)
-        if not tail or not _only_appends(before, said, tail, self._text):
+        if not tail or not (self._append_always or _only_appends(before, said, tail, self._text)):
             return self._whole()
         ids = list(self._tokenizer.encode(tail))
         if ids[0] == output_ids[-1] and ids[0] in self._tokenizer.stop_ids:
@@ -117,13 +122,15 @@ class ChatPrompt:
 
     def fork(self) -> ChatPrompt:
         """An independent prompt of the same conversation."""
-        twin = ChatPrompt(self._tokenizer, self._tools)
+        twin = ChatPrompt(self._tokenizer, self._tools, append_always=self._append_always)
         twin._messages, twin._text = self._messages, self._text
         return twin
 
     def _tail(self, messages: Sequence[Message]) -> str:
         """What the template puts after the policy's words; empty where it does not put them after what stood there."""
         text = self._rendered((*self._messages, {"role": "assistant", "content": _MARK}, *messages))
+        if self._append_always:
+            return text.rpartition(_MARK)[2]
         start = self._text + _MARK
         return text[len(start) :] if text.startswith(start) else ""
 
