@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
+import os
+import signal
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +18,12 @@ from hypothesis import strategies as st
 
 from tir_gym.checks import same_changes
 from tir_gym.compare import comparator
-from tir_gym.errors import InfrastructureError, ToolError, UsageError
+from tir_gym.errors import InfrastructureError, SandboxDied, ToolError, UsageError
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.jail.pool import slots
+from tir_gym.sandboxes.jail.slot import Slot
 from tir_gym.sandboxes.shell import SHELL_TOOLS, ShellSandbox, WorkTree
 from tir_gym.sandboxes.shell.shell import packed, unpacked
 from tir_gym.sandboxes.shell.tree import changes, digest, parents, tree_of
@@ -431,9 +434,36 @@ def test_a_process_is_held_only_while_it_is_needed() -> None:
     shell.close()
     assert slots.live() == before
     assert run(shell, "echo again") == "again\n", "a closed one takes another slot"
-    del shell
-    gc.collect()
-    assert slots.live() == before, "given back when collected"
+    gc.disable()
+    try:
+        del shell
+        assert slots.live() == before, "given back when nobody holds it, at once"
+    finally:
+        gc.enable()
+
+
+def test_a_slot_that_dies_costs_one_call(shell: Sandbox) -> None:
+    assert isinstance(shell, ShellSandbox)
+    run(shell, "echo kept > a")
+    slot = shell._shell._slot
+    assert isinstance(slot, Slot)
+    os.kill(slot.pid, signal.SIGKILL)
+    with pytest.raises(SandboxDied) as death:
+        run(shell, "echo lost > a")
+    assert (death.value.tool, death.value.kind) == ("run", "sandbox_died")
+    assert run(shell, "cat a") == "kept\n"
+
+
+def test_a_forked_process_takes_a_slot_of_its_own(shell: Sandbox) -> None:
+    run(shell, "echo parent > a")
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if run(shell, "cat a; echo child > a") == "parent\n" else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run(shell, "cat a") == "parent\n"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 
 from tir_gym.errors import ToolError
 from tir_gym.sandboxes.shell import SHELL_TOOLS, WorkTree
+from tir_gym.sandboxes.shell.tools import MOST_LISTED
 from tir_gym.tool import Toolkit, tool
 
 _SECTION = re.compile(r"\[([^\]]+)\]\s*")
@@ -101,7 +102,7 @@ def select_rows(tree: WorkTree, path: str, column: str, value: str) -> dict[str,
             f"{path} has no column {column}; its columns are {', '.join(reader.fieldnames or ()) or 'none'}"
         )
     rows = [{name: cell for name, cell in row.items() if name} for row in reader if row[column] == value]
-    return {"count": len(rows), "rows": rows}
+    return {"count": len(rows), "rows": rows[:MOST_LISTED]}
 
 
 @tool(effect="write", scopes=("files",), comparators={"destination": "path"})

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tir_gym.errors import InfrastructureError, ToolError
@@ -16,7 +17,6 @@ from tir_gym.sandboxes.jail.tiers import Tier, choose
 from tir_gym.sandboxes.shell.shell import Shell
 from tir_gym.sandboxes.shell.tools import SHELL_TOOLS
 from tir_gym.sandboxes.shell.tree import Tree, changes, digest, tree_of
-from tir_gym.sandboxes.slotted import Slot
 from tir_gym.tool import Toolkit
 
 log = logging.getLogger("tir_gym.sandbox")
@@ -131,8 +131,6 @@ class ShellSandbox(Sandbox):
             ) from bug
 
     def _begin(self, tree: Tree) -> None:
-        self._shell = Shell(tree, self.limits, self._lease)
+        # Not a method of this object: a circle of references would keep the slot until somebody collects garbage.
+        self._shell = Shell(tree, self.limits, partial(lease_slot, self.limits, require=self.require))
         self._injected: Mapping[type, Any] = dict.fromkeys(Shell.__mro__, self._shell)
-
-    def _lease(self) -> Slot:
-        return lease_slot(self.limits, require=self.require)

@@ -60,13 +60,17 @@ class Shell(WorkTree):
         Raises:
             ToolError: It ended with another status than 0, or reached a limit; what it wrote until then is kept.
             SandboxUnavailable: No slot is to be had.
-            SandboxDied: The slot broke.
+            SandboxDied: The slot broke; the tree is as before, and the next command takes another slot.
         """
         with self._lock:
-            slot = self._slot or self._take()
-            self._fill(slot)
-            reply = _ask(slot, "run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
-            self.tree = self.kept = self._read(slot)
+            slot = self._slot if self._slot is not None and self._slot.alive else self._take()
+            try:
+                self._fill(slot)
+                reply = _ask(slot, "run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
+                self.tree = self.kept = self._read(slot)
+            except SandboxDied:
+                self.release()
+                raise
             return printed(reply, self._limits)
 
     def release(self) -> None:
