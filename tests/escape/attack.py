@@ -1,7 +1,5 @@
 """Plays one attack on one sandbox and says which canaries sang.
 
-    python -m escape.attack BACKEND      (from tests/; reads {"case": NAME, "mode": MODE} lines, answers each with one)
-
 A process of its own plays the host, because what a sandbox inherits is part of the attack: its secrets are planted
 before anything of a sandbox is imported.
 """
@@ -24,6 +22,8 @@ from escape.host import Host
 
 GRACE = 3.0
 """Seconds that a call may take beyond its limit: the machines that run this are busy."""
+BURST = 256 << 20
+"""Bytes that many processes together can take between two looks of whoever watches them."""
 WALL, CPU = 20.0, 10.0
 TENANT = """
 import ctypes, os, socket
@@ -98,7 +98,7 @@ def play(case: Case, backend: Any, host: Host, mode: str) -> dict[str, Any]:
     hits |= host.found(shown)
     if watch.most > limits.get("processes", 64) * 1.5 + 8:
         hits["processes"] = f"{watch.most} processes and threads at one time"
-    if watch.memory > limits.get("memory", 512 << 20) * 1.6 + (32 << 20):
+    if watch.memory > limits.get("memory", 512 << 20) * 1.6 + BURST:
         hits["memory_held"] = f"{watch.memory >> 20} MB at one time"
     if seconds > limits["wall_seconds"] + GRACE:
         hits["time"] = f"took {seconds:.1f} s"
@@ -204,13 +204,10 @@ def _free_port() -> int:
 
 
 def main() -> None:
+    """Plays what comes in as lines {"case": NAME, "mode": MODE}, and answers each with one. Started by `drive.py`."""
     with Host() as host:
         backend = BACKENDS[sys.argv[1]]()  # imports the sandbox, now that all secrets are in place
         print(json.dumps({"fault": backend.fault()}), flush=True)
         for line in sys.stdin:
             request = json.loads(line)
             print(json.dumps(play(BY_NAME[request["case"]], backend, host, request["mode"])), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -163,9 +163,11 @@ def _pictures(box: Box, target: Mapping[str, Any]) -> str:
     """Takes pictures and goes back to them, with calls between."""
     for _ in range(3):
         picture = box.snapshot()
-        box.run("y = 1")
+        box.run("y = 1\nif 'spoil' in globals(): spoil()")
         box.restore(picture)
-        box.run("print(y)")
+        told = box.run("print('x' in globals(), 'y' in globals())").content
+        if told != "True False\n":
+            return f"{target['word']} another state than the picture's: {told!r}"
         box.restore(picture)
     return ""
 
@@ -274,6 +276,7 @@ CASES: tuple[Case, ...] = (
     # Pictures of a living interpreter, which helps to make them.
     Case("picture_no_copy", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
     Case("picture_wrong_copy", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
+    Case("picture_killed", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
     Case("picture_descriptors", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
     Case(
         "picture_after_bombs",

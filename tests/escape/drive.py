@@ -15,18 +15,23 @@ from escape.cases import Case
 TESTS = Path(__file__).resolve().parent.parent
 
 
+def python(user: str) -> list[str]:
+    """A command that runs the code in its next argument, as an ordinary user where root is not asked for."""
+    return [sys.executable, "-c" if user == "root" or os.geteuid() else str(TESTS / "ordinary_user.py")]
+
+
 class Attacker:
     """A host with canaries, and a kind of sandbox under attack.
 
     Args:
         backend: Name in `backends.BACKENDS`.
-        command: Put in front of Python, to run as another user.
+        user: `root` or `user`; see `python`.
     """
 
-    def __init__(self, backend: str, command: tuple[str, ...] = ()) -> None:
+    def __init__(self, backend: str, user: str) -> None:
         self.backend = backend
         self._process = subprocess.Popen(
-            [*command, sys.executable, "-m", "escape.attack", backend],
+            [*python(user), "from escape.attack import main; main()", backend],
             cwd=TESTS,
             env=_environment(),
             stdin=subprocess.PIPE,

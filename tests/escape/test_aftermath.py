@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from escape.test_escape import ROOT, USERS, backends
+from escape.drive import python
+from escape.test_escape import ROOT, backends
 from escape.watch import Watch
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -77,14 +78,7 @@ def watch() -> Iterator[Watch]:
     ],
 )
 def test_nothing_outlives_the_host(end: str, number: signal.Signals | None, user: str, watch: Watch) -> None:
-    command = [
-        *(USERS[user] if ROOT else ()),
-        sys.executable,
-        "-c",
-        USES_SANDBOXES,
-        DAEMON.format(token=watch.token),
-        end,
-    ]
+    command = [*python(user), USES_SANDBOXES, DAEMON.format(token=watch.token), end]
     host = subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert host.stdout is not None
     assert host.stdout.readline() == "ready\n", host.communicate()[1]
@@ -97,28 +91,37 @@ def test_nothing_outlives_the_host(end: str, number: signal.Signals | None, user
 
 
 LOOK = """
-import json, os, resource, signal, sys, threading
-children = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+import ctypes, fcntl, json, os, resource, signal, sys, tempfile, threading
+def works(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError:
+        return None
+name = ctypes.create_string_buffer(16)
+ctypes.CDLL(None).prctl(16, name, 0, 0, 0)
 print(json.dumps({
     "folder": os.getcwd(), "umask": os.umask(0o22), "environment": dict(sorted(os.environ.items())),
-    "limits": [resource.getrlimit(n) for n in range(resource.RLIM_NLIMITS)] if hasattr(resource, "RLIM_NLIMITS")
-        else [resource.getrlimit(n) for n in range(16)],
+    "limits": [resource.getrlimit(n) for n in range(16)], "name": name.value.decode(),
     "handlers": [str(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "threads": threading.active_count(),
-    "files": sorted((t, sorted(f)) for t, _, f in os.walk(".")),
-    "others": sorted(os.listdir("/tmp") + os.listdir("/dev/shm")),
+    "files": sorted((t, sorted(f)) for t, _, f in os.walk(".")), "temporary": sorted(os.listdir(tempfile.gettempdir())),
+    "shared memory": works(os.listdir, "/dev/shm"), "child": works(os.waitpid, -1, os.WNOHANG),
     "modules": sorted(sys.modules), "paths": sys.path, "print": repr(print), "variables": sorted(globals()),
-    "children": os.path.exists(children) and open(children).read(),
-    "recursion": sys.getrecursionlimit(), "name": open("/proc/self/comm").read(),
-    "descriptors": [n for n in range(3, 256) if os.path.exists(f"/proc/self/fd/{n}")],
+    "recursion": sys.getrecursionlimit(),
+    "descriptors": [n for n in range(3, 256) if works(fcntl.fcntl, n, fcntl.F_GETFD) is not None],
 }))
 """
 SPOIL = """
-import builtins, os, resource, signal, sys, threading, time, json
+import builtins, json, os, resource, signal, sys, tempfile, threading, time
 json.dumps = print = builtins.print = lambda *arguments, **names: "spoiled"
 os.makedirs("deep/er"); open("deep/er/file", "w").write("x")
-open("/tmp/left", "w").close(); open("/dev/shm/left", "w").close(); open("kept.txt", "a").write("changed")
-os.chdir("/tmp"); os.umask(0); os.environ["LEFT"] = "1"; sys.path.insert(0, "/tmp")
+open("kept.txt", "a").write("changed"); os.chdir(tempfile.gettempdir())
+for name in ("left", "/dev/shm/left"):
+    try:
+        open(name, "w").close()
+    except OSError:
+        pass
+os.umask(0); os.environ["LEFT"] = "1"; sys.path.insert(0, "/tmp")
 resource.setrlimit(resource.RLIMIT_CPU, (3, 3)); resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 signal.signal(signal.SIGTERM, lambda *_: None); signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 threading.Thread(target=time.sleep, args=(1000,), daemon=True).start(); sys.setrecursionlimit(500)
@@ -140,7 +143,7 @@ if backend.fault():
     print(json.dumps({{"fault": backend.fault()}}))
     sys.exit()
 with backend.open({{"wall_seconds": 10.0}}, "session", None) as box:
-    box.run("import random, json, resource, threading, signal\\nx = 1\\nrandom.seed(5)")
+    box.run("import random, json, resource, tempfile, threading, signal, ctypes, fcntl\\nx = 1\\nrandom.seed(5)")
     box.write("kept.txt", b"kept")
     box.run({LOOK!r})
     picture = box.snapshot()
@@ -152,7 +155,7 @@ with backend.open({{"wall_seconds": 10.0}}, "session", None) as box:
         looks.append([first.content, first.error, spoiled.error])
     print(json.dumps({{"looks": looks}}))
 """
-    command = [*(USERS[user] if ROOT else ()), sys.executable, "-c", program]
+    command = [*python(user), program]
     done = subprocess.run(
         command, cwd=TESTS, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True
     )

@@ -1,7 +1,12 @@
 # Reads another process's command line, where passwords are found.
 import os
 
-for pid in {str(TARGET["pid"]), *filter(str.isdigit, os.listdir("/proc"))}:
+try:
+    seen = set(filter(str.isdigit, os.listdir("/proc")))
+except OSError as error:
+    print(error)
+    seen = set()
+for pid in {str(TARGET["pid"]), *seen}:
     try:
         with open(f"/proc/{pid}/cmdline") as file:
             print(file.read().replace("\0", " ")[:300])

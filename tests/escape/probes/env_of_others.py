@@ -1,7 +1,12 @@
 # Reads the environments and command lines of all processes it can see.
 import os
 
-for pid in sorted({*filter(str.isdigit, os.listdir("/proc")), *map(str, TARGET["pids"]), "self", "1"}):
+try:
+    seen = set(filter(str.isdigit, os.listdir("/proc")))
+except OSError as error:
+    print(error)
+    seen = set()
+for pid in sorted({*seen, *map(str, TARGET["pids"]), str(os.getppid()), "self", "1"}):
     for name in ("environ", "cmdline", "task/" + pid + "/environ"):
         try:
             with open(f"/proc/{pid}/{name}", "rb") as file:

@@ -9,8 +9,8 @@ for way in (path, relative, "/proc/self/root" + path, "/proc/1/root" + path, "/p
             print(file.read())
     except OSError as error:
         print(way, error)
-for base in (os.open("/", os.O_RDONLY), os.open(".", os.O_PATH)):
+for base in ("/", ".", "/usr"):
     try:
-        print(os.read(os.open(relative.lstrip("/"), os.O_RDONLY, dir_fd=base), 100))
+        print(os.read(os.open(relative, os.O_RDONLY, dir_fd=os.open(base, os.O_PATH)), 100))
     except OSError as error:
         print(base, error)
