@@ -23,9 +23,9 @@ from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.jail.pool import slots
-from tir_gym.sandboxes.jail.slot import Slot
+from tir_gym.sandboxes.jail.slot import Slot, start_slot
 from tir_gym.sandboxes.shell import SHELL_TOOLS, ShellSandbox, WorkTree
-from tir_gym.sandboxes.shell.shell import packed, unpacked
+from tir_gym.sandboxes.shell.shell import Shell, packed, unpacked
 from tir_gym.sandboxes.shell.tree import changes, digest, parents, tree_of
 from tir_gym.tool import Toolkit, tool
 
@@ -382,6 +382,26 @@ def test_what_a_command_prints_depends_on_the_tree_alone() -> None:
     with make_sandbox("shell", files={**reordered, "b": "y\n", "z": "x\n"}) as sandbox:
         run(sandbox, "mkdir -p d/e")
         assert (run(sandbox, look), sandbox.digest()) == first
+
+
+@pytest.mark.parametrize("tier", ["A", "B"])
+def test_every_tier_gives_the_same_tree(tier: str) -> None:
+    """Where the working folder is, and so absolute paths, is the tier's affair."""
+    limits = Limits()
+    shell = Shell(tree_of(FILES), limits, lambda: start_slot(limits, modules=(), tier=tier))
+    try:
+        assert shell.execute("cat notes.txt; ./run.sh; cd src/app; ls -lnR --time-style=+%s | grep -c 1735689600") == (
+            f"{FILES['notes.txt']}from the script\n2\n"
+        )
+        assert shell.execute("mkdir d; mv notes.txt d/n; ln -s d/n link; chmod -x run.sh; echo x > $TMPDIR/x") == ""
+        assert shell.execute("ls; cat link; ls $TMPDIR; pwd > /dev/null") == (
+            f"blob.bin\nd\nlink\nrun.sh\nsrc\n{FILES['notes.txt']}"
+        )
+    finally:
+        shell.release()
+    moved = {**FILES, "d/n": FILES["notes.txt"], "link": {"link": "d/n"}, "run.sh": FILES["run.sh"]["text"]}
+    del moved["notes.txt"]
+    assert digest(shell.tree) == digest(tree_of(moved))
 
 
 def test_names_and_contents_may_be_any_bytes(shell: Sandbox) -> None:

@@ -19,20 +19,11 @@ from typing import Any
 from tir_gym.errors import DiskLimit, SandboxDied
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.outcome import printed
-from tir_gym.sandboxes.shell.tree import ROOT, Entry, File, Folder, Link, Tree, WorkTree
+from tir_gym.sandboxes.shell.tree import Entry, File, Folder, Link, Tree, WorkTree
 from tir_gym.sandboxes.slotted import Slot
 
 DATE = 1_735_689_600
 """When all files were changed, as commands see it: 2025-01-01 00:00:00 UTC."""
-
-_ENVIRONMENT = {
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "TZ": "UTC",
-}
 
 
 class Shell(WorkTree):
@@ -66,7 +57,7 @@ class Shell(WorkTree):
             slot = self._slot if self._slot is not None and self._slot.alive else self._take()
             try:
                 self._fill(slot)
-                reply = _ask(slot, "run", argv=["/bin/bash", "-c", command], env=_ENVIRONMENT, cwd=ROOT)
+                reply = _ask(slot, "run", argv=["/bin/bash", "-c", command])
                 self.tree = self.kept = self._read(slot)
             except SandboxDied:
                 self.release()

@@ -26,8 +26,8 @@ LONGEST_LINE = 1000
 def run(shell: Shell, command: str) -> str:
     """Run a shell command in the working folder and give back what it prints.
 
-    The command has no network and begins with the files as they are; nothing but files stays when it ends. Files
-    outside of the working folder, such as those in /tmp, are gone with the next command.
+    The command has no network. Nothing stays when it ends but what it wrote in the working folder: no variable, no
+    process, no file elsewhere.
 
     Args:
         command: A line or a script for bash.
