@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from mcp_types import CallToolResult
 
+from tir_gym.records import ToolCall
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -19,24 +21,25 @@ class Sent:
     arguments: Mapping[str, Any]
     refused: bool
     answer: str | None
-    """Digest of the answer, by which a repetition is known to have gone the same way; `None` where none came."""
+    """Digest of the answer, by which a repetition is known to have gone the same way; empty where there is to be none,
+    and `None` where no answer came."""
 
 
 Log: TypeAlias = tuple[Sent, ...]
 
 
-def sent(name: str, arguments: Mapping[str, Any], answer: CallToolResult | None) -> Sent:
+def sent(call: ToolCall, answer: CallToolResult | None, *, replayable: bool) -> Sent:
     """The entry for a call; no answer means that none came in time."""
     if answer is None:
-        return Sent(name, arguments, False, None)
-    plain = answer.model_dump(mode="json", by_alias=True, exclude={"meta"})
-    return Sent(name, arguments, answer.is_error, digest(plain))
+        return Sent(call.name, call.arguments, False, None)
+    told = digest(answer.model_dump(mode="json", by_alias=True, exclude={"meta"})) if replayable else ""
+    return Sent(call.name, call.arguments, answer.is_error, told)
 
 
 def changes(log: Log) -> dict[str, Any]:
     """The log in the form of a diff: a table `calls` with a new row for each call that was not refused."""
     rows = [
-        {"tool": one.name, "arguments": dict(one.arguments), **({} if one.answer else {"answered": False})}
+        {"tool": one.name, "arguments": dict(one.arguments), **({} if one.answer is not None else {"answered": False})}
         for one in log
         if not one.refused
     ]

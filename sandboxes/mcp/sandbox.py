@@ -282,13 +282,13 @@ class McpSandbox(Sandbox):
                 # Whether it was done is not known here, so go back to where it was not.
                 self._held.let_go()
             elif writes:
-                self._log = (*self._log, sent(call.name, call.arguments, None))
+                self._log = (*self._log, sent(call, None, replayable=False))
             raise
         except Exception as error:
             failure = failure_of(error, call.name, session.too_big())
             raise failure or await self._death(session, call) from error
         if writes:
-            self._log = (*self._log, sent(call.name, call.arguments, answer))
+            self._log = (*self._log, sent(call, answer, replayable=self._core.replayable))
         return answer
 
     async def _death(self, session: Session, call: ToolCall) -> SandboxDied:
@@ -325,7 +325,7 @@ class McpSandbox(Sandbox):
                 core.initial_state = await self._tell_state(session)
             for one in self._log if not core.shared else ():
                 answer = await session.call(one.name, one.arguments, core.limits.wall_seconds)
-                if sent(one.name, one.arguments, answer) != one:
+                if sent(ToolCall(one.name, one.arguments), answer, replayable=True) != one:
                     raise InfrastructureError(
                         f"{core.place.name} is not replayable: {one.name}, sent again to a new server, was answered "
                         "otherwise; leave replayable=True out",

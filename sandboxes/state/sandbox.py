@@ -50,6 +50,14 @@ class StateSandbox(Sandbox):
         self.state.begin_turn()
         return [self._run(call) for call in calls]
 
+    # A thread would cost more than such a call.
+
+    async def acall(self, call: ToolCall) -> ToolResult:
+        return self.call(call)
+
+    async def arun_turn(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        return self.run_turn(calls)
+
     def snapshot(self) -> Any:
         return self.state.snapshot()
 
