@@ -143,6 +143,16 @@ def test_pictures_forks_and_the_tree(box: ContainerSandbox) -> None:
         assert printed(twin, "print(x, open('a').read())") == "[1] first\n"
 
 
+def test_there_is_room_for_many_pictures(box: ContainerSandbox) -> None:
+    pictures = []
+    for number in range(40):  # more than a container may have processes at first
+        printed(box, f"x = {number}")
+        pictures.append(box.snapshot())
+    for number in (39, 0, 17):
+        box.restore(pictures[number])
+        assert printed(box, "print(x)") == f"{number}\n"
+
+
 def test_what_is_only_made_or_forked_holds_no_container(box: ContainerSandbox) -> None:
     twin = box.fork()
     start = twin.snapshot()

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import struct
 import sys
 from importlib.abc import Loader, MetaPathFinder
@@ -24,6 +25,7 @@ PACKAGE = "jail_inside"
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one signal that process 1 would hear from agents
     # Buffered, which may read ahead; but nothing follows before this has answered.
     source = sys.stdin.buffer
     sent = json.loads(source.read(struct.unpack("<I", source.read(4))[0]))
@@ -37,15 +39,16 @@ def main() -> None:
     os.environ.update(sent["environment"])
     sys.path[:] = [entry for entry in sys.path if entry]  # the work folder is no place to import from, yet
     sys.meta_path.insert(0, Sent(sent["sources"]))
-    answer: dict[str, Any] = {"n": 0, "walls": walls()}
+    answer: dict[str, Any] = {"n": 0, "walls": walls(), "unfit": unfit()}
     try:
         load(sent["modules"])
     except ImportError as error:
         answer["missing"] = str(error)
-    supervisor = make_supervisor(sent, reads, writes)
+    supervisor = None if answer["unfit"] else make_supervisor(sent, reads, writes)
     body = json.dumps(answer).encode()
     os.write(writes, struct.pack("<I", len(body)) + body)
-    supervisor.serve()
+    if supervisor is not None:
+        supervisor.serve()
 
 
 def load(names: list[str]) -> None:
@@ -84,6 +87,15 @@ def walls() -> dict[str, str]:
         lines = dict(line.rstrip("\n").split(":", 1) for line in file)
     wanted = ("Uid", "CapPrm", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp")
     return {name: lines[name].strip() for name in wanted if name in lines}
+
+
+def unfit() -> str | None:
+    """Why the supervisor could not work under this kernel, which need not be the host's."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        return f"pidfd_open (Linux 5.3, Python 3.9): {error}"
+    return None
 
 
 class Sent(MetaPathFinder, Loader):

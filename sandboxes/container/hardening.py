@@ -17,6 +17,9 @@ USER = 65534
 OWN_MEMORY = 192 * MIB
 """What the supervisor and the modules loaded beforehand may take, beside what the agent's code may."""
 OWN_PROCESSES = 16
+MOST_PICTURES, PAID_PICTURES = 256, 16
+"""Snapshots of one container, and how many of them may hold as much memory as they like."""
+PAGE = 4096
 WORK, TEMPORARY = "/work", "/tmp"
 
 
@@ -34,24 +37,24 @@ def host_config(
         seccomp: The profile, or for Podman the path of a file with it.
     """
     client = engine.client
-    disk = f"rw,exec,nosuid,nodev,size={limits.disk},mode=755"
-    if engine.is_podman:  # which cannot count files; that is done inside
-        disk += ",U,notmpcopyup"
-    else:
-        disk += f",uid={USER},gid={USER},nr_inodes={limits.files + 1}"
     closed = "ro,nosuid,nodev,noexec,size=4k,mode=0555"
-    memory = limits.memory + 2 * limits.disk + OWN_MEMORY  # files in memory count as memory
+    room = bounds(limits, MOST_PICTURES if engine.is_podman else 0)
     config: dict[str, Any] = client.api.create_host_config(
         network_mode=network or "none",
         read_only=True,
         # Podman would add writable ones at /run and /var/tmp by itself.
-        tmpfs={WORK: disk, TEMPORARY: disk, "/run": closed, "/var/tmp": closed},
+        tmpfs={
+            WORK: _disk(engine, limits, 0.75),
+            TEMPORARY: _disk(engine, limits, 0.25),
+            "/run": closed,
+            "/var/tmp": closed,
+        },
         cap_drop=["ALL"],
         security_opt=["no-new-privileges", f"seccomp={seccomp}"],
         ipc_mode="none",
-        mem_limit=memory,
-        memswap_limit=memory,
-        pids_limit=limits.processes + OWN_PROCESSES,
+        mem_limit=room["Memory"],
+        memswap_limit=room["MemorySwap"],
+        pids_limit=room["PidsLimit"],
         nano_cpus=int(cpus * 1e9),
         # The limit of processes counts per user and not per container, so here it only bounds them all together.
         ulimits=[
@@ -66,6 +69,38 @@ def host_config(
         runtime=runtime,
     )
     return config
+
+
+def bounds(limits: Limits, pictures: int) -> dict[str, int]:
+    """Memory and processes that the engine lets a container have.
+
+    Args:
+        limits: Of the calls inside.
+        pictures: How many snapshots there may be: each is a process, and may hold as much as a call.
+    """
+    files = 4 * limits.disk  # files count as memory, and so do those of snapshots
+    memory = (1 + min(pictures, PAID_PICTURES)) * limits.memory + files + OWN_MEMORY
+    return {"Memory": memory, "MemorySwap": memory, "PidsLimit": limits.processes + OWN_PROCESSES + pictures}
+
+
+def widen(engine: Engine, id: str, limits: Limits, pictures: int) -> None:
+    """Let a running container have what so many snapshots need. Podman gives it from the start.
+
+    Raises:
+        docker.errors.APIError: The engine refuses.
+    """
+    if not engine.is_podman:
+        api = engine.client.api
+        url = f"{api.base_url}/v{api.api_version}/containers/{id}/update"
+        api.post(url, json=bounds(limits, pictures)).raise_for_status()
+
+
+def _disk(engine: Engine, limits: Limits, share: float) -> str:
+    """The options of a disk in memory. There have to be two, so each has its share of what may be written."""
+    options = f"rw,exec,nosuid,nodev,size={int(limits.disk * share) // PAGE * PAGE},mode=755"
+    if engine.is_podman:  # which cannot count files; that is done inside
+        return f"{options},U,notmpcopyup"
+    return f"{options},uid={USER},gid={USER},nr_inodes={int(limits.files * share) + 1}"
 
 
 def breach(walls: Mapping[str, str], runtime: str | None) -> SandboxUnavailable | None:

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tir_gym.errors import SandboxDied, UsageError
+from tir_gym.errors import SandboxDied, SandboxUnavailable, UsageError
 from tir_gym.sandbox import MIB, Limits
 from tir_gym.sandboxes.container.engine import Engine, failures, sdk
-from tir_gym.sandboxes.container.hardening import TEMPORARY, USER, WORK, breach, host_config, refused
+from tir_gym.sandboxes.container.hardening import TEMPORARY, USER, WORK, breach, host_config, refused, widen
 from tir_gym.sandboxes.container.image import missing
 from tir_gym.sandboxes.container.reaping import OWNER, owner, started
 from tir_gym.sandboxes.container.seccomp import ARCHITECTURES, profile
@@ -36,6 +36,7 @@ log = logging.getLogger("tir_gym.sandbox")
 GRACE = 15.0
 """Seconds that the container has to answer, beyond those that a call may take by its limits."""
 START_SECONDS = 60.0
+PICTURES_AT_ONCE = 8
 GONE_SECONDS = 10.0
 """How long the end of a container is waited for when it is closed."""
 
@@ -95,6 +96,7 @@ class ContainerSlot:
         self.id = create(engine, terms)
         self._lock = threading.Lock()
         self._number = 0
+        self._pictures = self._room = 0
         self._host_process: list[tuple[int, str]] = []
         try:
             with failures(engine, "to start a container"):
@@ -128,6 +130,8 @@ class ContainerSlot:
             if not self.alive:
                 raise SandboxDied(f"container {self.id[:12]} is closed")
             self._number += 1
+            if op == "snapshot":
+                self._make_room()
             seconds = self.limits.wall_seconds + GRACE
             return self._exchange({"op": op, "n": self._number, **fields}, seconds)
 
@@ -139,6 +143,14 @@ class ContainerSlot:
         """Leave the container to the process that this one was forked from."""
         self._end.detach()
         self._stream.forget()
+
+    def _make_room(self) -> None:
+        """Snapshots are processes, which the engine counts like all others."""
+        self._pictures += 1
+        if self._pictures > self._room:
+            self._room += PICTURES_AT_ONCE
+            with failures(self.engine, "to let a container have more snapshots"):
+                widen(self.engine, self.id, self.limits, self._room)
 
     def _begin(self, terms: Terms) -> None:
         machine = ARCHITECTURES[self.engine.architecture][0]
@@ -155,6 +167,11 @@ class ContainerSlot:
         problem = breach(ready["walls"], terms.runtime)
         if problem is not None:
             raise problem
+        if ready["unfit"]:
+            raise SandboxUnavailable(
+                f"the kernel or the Python in the container lacks what the supervisor needs: {ready['unfit']}",
+                kind="runtime_unfit",
+            )
         if "missing" in ready:
             raise UsageError(f"modules: the image {terms.image!r} has none that is called {ready['missing']}")
 
