@@ -80,7 +80,7 @@ def test_time_on_the_clock(start: Callable[..., Slot], mode: str) -> None:
     for code in (
         "import time; time.sleep(1000)",
         "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
-        "import signal, time\nfor n in set(signal.Signals) - {9, 19}: signal.signal(n, signal.SIG_IGN)\ntime.sleep(1000)",
+        "import signal, time\nfor n in {*signal.Signals} - {9, 19}: signal.signal(n, signal.SIG_IGN)\ntime.sleep(1000)",
     ):
         reply = run(slot, code, mode)
         if "kill" not in code or reply["status"] != "raised":  # where signals are refused altogether
@@ -101,7 +101,7 @@ def test_a_call_may_have_limits_of_its_own(start: Callable[..., Slot]) -> None:
     [
         "b = bytearray(1 << 30)",
         "b = []\nwhile True: b.append(bytes([1]) * (1 << 20))",
-        "import os, time\nfor _ in range(4):\n    if os.fork() == 0: break\nb = bytes([1]) * (40 << 20)\ntime.sleep(30)",
+        "import os, time\nfor _ in range(4):\n  if os.fork() == 0: break\nb = bytes([1]) * (40 << 20)\ntime.sleep(30)",
         "import mmap, time\nm = mmap.mmap(-1, 200 << 20)\nfor n in range(0, len(m), 4096): m[n] = 1\ntime.sleep(30)",
         "import mmap, os, time\n"  # shared memory that the process has let go of is still there
         "m = mmap.mmap(-1, 200 << 20)\n"
@@ -157,7 +157,7 @@ def test_processes(start: Callable[..., Slot], mode: str) -> None:
     assert reply["status"] == "process_limit"
     most = len(below(slot.pid))
     assert most <= 24 + 2
-    code = "import threading\nevent = threading.Event()\nwhile True: threading.Thread(target=event.wait, daemon=True).start()"
+    code = "import threading as t\nevent = t.Event()\nwhile True: t.Thread(target=event.wait, daemon=True).start()"
     assert run(slot, code, mode)["status"] == "process_limit"
 
 

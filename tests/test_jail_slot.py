@@ -365,10 +365,10 @@ def test_a_snapshot_is_gone_back_to_again_and_again(slot: Slot) -> None:
     for _ in range(3):
         out(
             slot,
-            "import tempfile; x.append(2); open('f', 'w').write('two'); open(f'{tempfile.gettempdir()}/g', 'w').close()",
+            "import os; x.append(2); open('f', 'w').write('two'); open(os.environ['TMPDIR'] + '/g', 'w').close()",
         )
         assert slot.request("restore", id=picture) == {"ok": True, "lost": False}
-        code = "import os, tempfile; print(x, open('f').read(), os.listdir(tempfile.gettempdir()))"
+        code = "import os; print(x, open('f').read(), os.listdir(os.environ['TMPDIR']))"
         assert out(slot, code) == "[1] one []\n"
     assert slot.request("drop", id=picture) == {"ok": True}
     assert slot.request("restore", id=picture)["kind"] == "missing"

@@ -295,13 +295,20 @@ class Supervisor:
         elif code == 0:
             call.status = "ok"
         else:
-            call.status = self._tree.full() or "raised"
+            call.status = self._full(call.limits) or "raised"
 
     def _watch(self, limits: dict[str, Any], known: dict[int, float] | None = None) -> Watch:
         watch = Watch(self._processes, limits, self._starter.inherited, known)
         if not self._bounded:
             watch.disk = functools.partial(self._overfull, limits)
         return watch
+
+    def _full(self, limits: dict[str, Any]) -> str | None:
+        """Which limit of the disk is reached, so that a program that failed may have failed for that."""
+        if self._bounded:
+            return self._tree.full()
+        size, files = self._extent
+        return "disk_limit" if size >= limits["disk"] else "file_limit" if files >= limits["files"] else None
 
     def _overfull(self, limits: dict[str, Any]) -> str | None:
         """Which limit of the disk is exceeded, and by more than before this call, where it does not end by itself."""
