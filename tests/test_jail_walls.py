@@ -438,7 +438,8 @@ def test_a_host_without_namespaces_gets_no_tier_a() -> None:
         "import ctypes, struct, sys\n"
         "from tir_gym.sandboxes.jail.inside import seccomp\n"
         "steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 272), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]\n"
-        "seccomp.install(b''.join(struct.pack('=HBBI', *step) for step in steps))\n"  # this process may not `unshare` any more, as in a container
+        "seccomp.install(b''.join(struct.pack('=HBBI', *step) for step in steps))\n"
+        # This process may not `unshare` any more, as in a container.
         "from tir_gym.sandboxes.jail.slot import probe_tier\n"
         "print(probe_tier('A')); print(probe_tier('B'))"
     )
