@@ -5,9 +5,10 @@ the end of its message, the new messages, and the beginning of its next message.
 text of a conversation in which a mark stands for what the policy said, so what it did say is never rendered into a
 prompt, let alone tokenized again.
 
-Some templates do not only append: they drop the thoughts of earlier messages when the user speaks, begin a reply with an
-empty thought that they leave out later, or move the list of tools to the last message. Where that happens the prompt cannot be extended as it was, so a new one begins, with the
-conversation as the template now has it. `append_always` is for those who rather keep one sequence.
+Some templates do not only append: they drop the thoughts of earlier messages when the user speaks, begin a reply with
+an empty thought that they leave out later, or move the list of tools to the last message. Where that happens the prompt
+cannot be extended as it was, so a new one begins, with the conversation as the template now has it. `append_always` is
+for those who rather keep one sequence.
 """
 
 from __future__ import annotations
