@@ -34,7 +34,7 @@ types: $(DEV) ## mypy --strict over the whole package
 imports: $(DEV) ## The floors: imports only point down
 	$(BIN)/lint-imports --no-logo
 
-test-postgres: $(DEV) ## The trace store on a real PostgreSQL server
+test-postgres: $(DEV) ## The trace store and the SQL sandbox on a real PostgreSQL server
 	@bash tests/postgres.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no server here, as it has said
 
 test-container: $(DEV) ## Containers and the attacks on them, on a real engine

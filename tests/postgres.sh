@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the trace store's tests on a PostgreSQL server of their own, which lives in a temporary folder, listens on a
-# socket there, and is gone afterwards.
+# Runs the tests of the trace store and of the SQL sandbox on a PostgreSQL server of their own, which lives in a
+# temporary folder, listens on a socket there, and is gone afterwards.
 #
 #     tests/postgres.sh [PYTHON] [pytest arguments]
 #
@@ -48,4 +48,4 @@ trap stop EXIT
 ) || { cat "$home/log" >&2 2>/dev/null; exit 1; }
 
 TIR_GYM_POSTGRES_URL="postgresql+psycopg://tests@/postgres?host=$home" \
-    "$python" -m pytest tests/test_store_postgres.py "$@"
+    "$python" -m pytest tests/test_store_postgres.py tests/test_sql_postgres.py "$@"
