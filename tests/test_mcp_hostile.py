@@ -243,6 +243,9 @@ def http_server(call: Answer) -> Iterator[str]:
         def do_GET(self) -> None:
             raw(self, 405, b"")
 
+        def do_DELETE(self) -> None:
+            time.sleep(20)
+
         def log_message(self, *arguments: Any) -> None:
             pass
 
@@ -260,6 +263,7 @@ def http_server(call: Answer) -> Iterator[str]:
 
 def raw(handler: BaseHTTPRequestHandler, status: int, body: bytes, kind: str = "application/json") -> None:
     handler.send_response(status)
+    handler.send_header("Mcp-Session-Id", "s1")
     handler.send_header("Content-Type", kind)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
@@ -329,7 +333,10 @@ def test_a_bad_server_over_http(what: str) -> None:
         else:
             with pytest.raises(expected):
                 sandbox.call(ToolCall("do"))
-        sandbox.close()
+        assert isinstance(sandbox, McpSandbox)
+        session = sandbox._held.session
+        sandbox.close()  # which this server never takes note of
+        assert session is None or session.ended.is_set()
 
 
 def test_calls_over_http_are_sent_at_most_once() -> None:
@@ -348,3 +355,15 @@ def test_calls_over_http_are_sent_at_most_once() -> None:
         assert sent == ["tools/call"]
         sandbox.restore(())
         assert sandbox.call(ToolCall("do")).content == "again"
+
+
+def test_headers_go_with_every_request() -> None:
+    seen: list[str | None] = []
+
+    def note(handler: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
+        seen.append(handler.headers["Authorization"])
+        reply(handler, message, words("fine"))
+
+    with http_server(note) as url, make_sandbox("mcp", url=url, headers={"Authorization": "Bearer x"}) as sandbox:
+        assert sandbox.call(ToolCall("do")).content == "fine"
+    assert seen == ["Bearer x"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import notebook
 import pytest
@@ -23,7 +24,7 @@ from mcp import Client, MCPError
 
 from tir_gym.errors import InfrastructureError, SandboxUnavailable, ToolError
 from tir_gym.gold import replay
-from tir_gym.records import ToolCall
+from tir_gym.records import Task, ToolCall
 from tir_gym.sandbox import Sandbox
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.mcp import McpSandbox, serve
@@ -224,6 +225,53 @@ def test_calls_of_many_clients_come_one_by_one() -> None:
 
     asyncio.run(main())
     assert len(box.diff()["notes/bob"]) == 40
+
+
+class NotebookOverMcp(notebook.NotebookEnv):
+    """The notebook family, its tools behind an MCP server."""
+
+    env_id = "test/NotebookOverMcp-v0"
+    roots: ClassVar[list[McpSandbox]] = []
+
+    def make_sandbox(self, task: Task) -> Any:
+        box = super().make_sandbox(task)
+        sandbox = make_sandbox("mcp", server=lambda: serve(box.fork()), replayable=True)
+        assert isinstance(sandbox, McpSandbox)
+        sandbox.start()
+        self.roots.append(sandbox)
+        return sandbox
+
+
+@pytest.mark.parametrize("name", sorted(notebook.GOLDS))
+def test_an_environment_plays_on_an_mcp_server(name: str) -> None:
+    env = NotebookOverMcp()
+    _, info = env.reset(options={"task": name})
+    script = info["oracle"].script()
+    twin = None
+    for i, (text, calls) in enumerate(script):
+        if i == len(script) - 1:
+            twin, picture = env.fork(), env.snapshot()
+        _, _, terminated, _, info = env.step(env.dialect.render(text, calls))
+    assert terminated
+    assert info["success"], info
+    assert twin is not None
+    action = env.dialect.render(*script[-1])
+    assert twin.step(action)[4]["success"]
+    env.restore(picture)
+    assert env.step(action)[4]["success"]
+    assert all(root._held.session is None for root in env.roots)  # what is kept for later holds no server
+    twin.close()
+    env.close()
+
+
+def test_the_page_runs(tmp_path: Path) -> None:
+    page = (HERE.parent / "docs/mcp.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(snippets) == 2
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(snippets), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from tir_gym.errors import UsageError
 from tir_gym.sandboxes.mcp.launching import Launch
 from tir_gym.sandboxes.mcp.process import ServerProcess
 from tir_gym.sandboxes.mcp.tee import Tee
+
+_GOODBYE = 2.0
+"""Seconds that a server has to take note of the end of a session."""
 
 ServerObject: TypeAlias = Server[Any] | MCPServer
 
@@ -155,7 +159,9 @@ class _BoundedHttp(httpx2.AsyncBaseTransport):
         self.cut = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._inner.handle_async_request(request)
+        # Nobody waits for the goodbye of a session.
+        async with asyncio.timeout(_GOODBYE if request.method == "DELETE" else None):
+            response = await self._inner.handle_async_request(request)
         if request.method == "POST":  # the other stream lives as long as the session, and bounds its events
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             response.stream = _BoundedStream(response.stream, self)

@@ -78,10 +78,11 @@ class ServerProcess:
         self._end()
         for name in list(self._fds):
             self.close_pipe(name)
-        await self._reap(4.0)
-        if self._process.poll() is None:
-            self._process.kill()
-            await self._reap(1.0)
+        with anyio.CancelScope(shield=True):
+            await self._reap(4.0)
+            if self._process.poll() is None:
+                self._process.kill()
+                await self._reap(1.0)
         self._process.clean()
 
     async def send(self, item: SessionMessage) -> None:
