@@ -17,7 +17,7 @@ Paths are relative to the work folder (`/work`; where agents begin, their home),
 - `run`: `argv`, and `stdin` (text), `env` (added to the slot's), `cwd`. Replies like `call`.
 - `write`: `files`, path -> `{text | base64, mode}`. `read`: `path`, `max` bytes; replies `base64` and the whole `size`.
 - `tree`: replies `tree`, path -> `{kind, mode, size, sha256 | target}` of the work folder; kinds are `file`, `folder`,
-  `link`, `pipe`, `other`.
+  `link`, `pipe`, `other`. With `marks` also `untouched`: whether all is dated and numbered as `unpack` left it.
 - `pack`: replies `tar` (base64) of the work folder, or of that of snapshot `id`. `unpack`: `tar`; afterwards the work
   folder holds that and nothing else, and with `wipe` the other folders hold nothing.
 - `snapshot`: replies `id`. `restore`: `id`; variables and files are as they were, running processes are ended.

@@ -71,6 +71,8 @@ class Tree:
     def __init__(self, folders: tuple[str, ...], vault: int | None) -> None:
         self._folders = folders
         self._vault = vault
+        self._left: list[tuple[Any, ...]] | None = None
+        """The marks of all that the last `unpack` left."""
 
     def write(self, files: dict[str, dict[str, Any]]) -> None:
         """Write files, making the folders that lead to them.
@@ -159,6 +161,7 @@ class Tree:
         Raises:
             Refused: It is no archive, a member leads elsewhere, or there is no room.
         """
+        self._left = None
         try:
             with tarfile.open(fileobj=io.BytesIO(_decoded(tar))) as archive:
                 members = archive.getmembers()
@@ -166,6 +169,22 @@ class Tree:
                 self._extract(archive, members)
         except (tarfile.TarError, EOFError) as error:
             raise Refused(f"no tar archive: {error}") from error
+        self._left = self._marks()
+
+    def untouched(self) -> bool:
+        """Whether all is as the last `unpack` left it: nothing written, moved, made or dated since.
+
+        What is written through shared memory leaves no mark; the hashes of `look` tell that.
+        """
+        return self._left is not None and self._left == self._marks()
+
+    def _marks(self) -> list[tuple[Any, ...]]:
+        """What the kernel notes of every change."""
+        found: list[tuple[Any, ...]] = []
+        for root, folder in enumerate(self._folders):
+            found.append(_mark("", os.stat(folder)))
+            found += [_mark(entry.path, entry.info) for entry, _ in self._walk(root)]
+        return found
 
     def _extract(self, archive: tarfile.TarFile, members: list[tarfile.TarInfo]) -> None:
         folders: list[tarfile.TarInfo] = []
@@ -345,6 +364,10 @@ class Tree:
         finally:
             for opened, _, _ in reversed(stack):
                 opened.close()
+
+
+def _mark(path: str, info: os.stat_result) -> tuple[Any, ...]:
+    return path, info.st_ino, info.st_mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 def _put(folder: int, name: str, data: bytes, mode: int) -> None:

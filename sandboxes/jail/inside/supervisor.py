@@ -147,7 +147,8 @@ class Supervisor:
         return self._tree.read(request["path"], int(request.get("max") or self._limits["disk"]))
 
     def _look(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"tree": self._tree.look()}
+        reply: dict[str, Any] = {"tree": self._tree.look()}
+        return {**reply, "untouched": self._tree.untouched()} if request.get("marks") else reply
 
     def _pack(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("id") is None:
