@@ -1,8 +1,9 @@
 """`Shell`: a work tree on which commands can run, in a slot that is filled with it first and read afterwards.
 
 A command begins in the same place whatever came before it: the folder is filled anew with the tree's files, in order
-and with one date. So what a command prints depends on the tree and on nothing else that an agent did, and a slot can
-be given back at any time: it holds nothing that is not in the tree.
+and with one date, unless nothing has touched it since that was last done. So what a command prints depends on the tree
+and on nothing else that an agent did, and a slot can be given back at any time: it holds nothing that is not in the
+tree.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Shell(WorkTree):
         self._slot: Slot | None = None
         self._archive: tuple[Tree, str] | None = None
         """The last tree that a slot was filled with, as it was sent."""
+        self._held: Tree | None = None
+        """The tree that the slot holds as if just filled with it."""
         self._lock = threading.RLock()
         self.kept = tree
         """The tree as the last command left it: what a later refusal cannot undo."""
@@ -56,7 +59,9 @@ class Shell(WorkTree):
         with self._lock:
             slot = self._slot if self._slot is not None and self._slot.alive else self._take()
             try:
-                self._fill(slot)
+                if self._held is None or self._held != self.tree:
+                    self._fill(slot)
+                self._held = None
                 reply = _ask(slot, "run", argv=["/bin/bash", "-c", command])
                 self.tree = self.kept = self._read(slot)
             except SandboxDied:
@@ -73,6 +78,7 @@ class Shell(WorkTree):
 
     def _take(self) -> Slot:
         slot = self._slot = self._lease()
+        self._held = None
         self._finalizer = weakref.finalize(self, slot.close)
         return slot
 
@@ -87,7 +93,8 @@ class Shell(WorkTree):
         Raises:
             DiskLimit: It is too large to be kept, as with files that are mostly holes.
         """
-        listed = _ask(slot, "tree")["tree"]
+        reply = _ask(slot, "tree", marks=True)
+        listed = reply["tree"]
         if sum(entry.get("size", 0) for entry in listed.values()) > self._limits.disk:
             raise DiskLimit(
                 f"the files would take more than {self._limits.disk} bytes; what the command wrote is undone"
@@ -102,7 +109,11 @@ class Shell(WorkTree):
                 found[path] = Link(entry["target"])
             elif entry["kind"] == "file":
                 found[path] = self._file(slot, path, entry)
-        return self.tree if found == self.tree else found
+        if found != self.tree:
+            return found
+        if reply["untouched"]:
+            self._held = self.tree
+        return self.tree
 
     def _file(self, slot: Slot, path: str, entry: Mapping[str, Any]) -> File:
         executable = bool(entry["mode"] & 0o100)
