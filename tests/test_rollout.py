@@ -139,8 +139,9 @@ def test_recorded_tokens_cannot_be_changed_from_outside() -> None:
     output, context = np.array([5, 6]), Context(np.array([1, 2], dtype=np.int32), begins=True)
     recording = Recording("t", 0)
     recording.extend(context)[0] = 99
+    context.ids[0] = 99
     recording.add(output, [-1.0, -1.0], reward=1.0)
-    output[0] = context.ids[0] = 99
+    output[0] = 99
     trajectory = recording.finish()
     (turn,) = trajectory.turns
     assert (turn.context_ids.tolist(), turn.output_ids.tolist()) == ([1, 2], [5, 6])
@@ -448,7 +449,9 @@ def test_misuse_is_told() -> None:
         _ = recording.prompt_ids
     with pytest.raises(UsageError, match="whole prompt"):
         recording.extend(Context(np.array([1], dtype=np.int32), begins=False))
-    recording.extend(Context(np.array([1], dtype=np.int32), begins=True))
+    with pytest.raises(ValueError, match="whole numbers"):
+        recording.extend(Context(np.array([0.5]), begins=True))  # type: ignore[arg-type]
+    assert recording.extend(Context(np.array([1]), begins=True)).dtype == np.int32
     with pytest.raises(UsageError, match="twice"):
         recording.extend(Context(np.array([1], dtype=np.int32), begins=False))
     with pytest.raises(UsageError, match="has 0 segments"):
@@ -469,6 +472,8 @@ def test_misuse_is_told() -> None:
         ({"output_ids": [1, -2]}, "got -2 to 1"),
         ({"output_ids": [1, 2**31]}, "token ids lie in"),
         ({"output_ids": "ab"}, "flat sequence"),
+        ({"output_ids": 7}, "flat sequence"),
+        ({"output_ids": [True, False]}, "whole numbers"),
         ({"reward": float("inf")}, "finite"),
         ({"finish": "tired"}, "stop"),
     ],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tir_gym.errors import UsageError
 from tir_gym.records import Json
 from tir_gym.rollout.prompt import Context
-from tir_gym.rollout.trajectory import TokenTurn, Trajectory
+from tir_gym.rollout.trajectory import TokenTurn, Trajectory, as_ids
 
 
 class Recording:
@@ -49,12 +49,13 @@ class Recording:
 
         Raises:
             UsageError: A turn is due, or the first context is no whole prompt.
+            ValueError: It holds something other than token ids.
         """
         if self._context is not None:
             raise UsageError("extend() twice: add() the turn that was sampled after the last context first")
         if not self._turns and not context.begins:
             raise UsageError("the first context must be a whole prompt; see ChatPrompt.begin")
-        self._context = context
+        self._context = Context(as_ids(context.ids), context.begins)  # its own, whatever becomes of the array given
         return self.prompt_ids
 
     def add(

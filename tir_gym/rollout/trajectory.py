@@ -24,8 +24,8 @@ def as_ids(values: Any) -> NDArray[np.int32]:
     Raises:
         ValueError: Not a flat sequence of whole numbers in [0, 2**31).
     """
-    array = np.asarray(values if len(values) else np.empty(0, np.int32))
-    if array.ndim != 1 or array.dtype.kind not in "iu":
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(f"token ids are a flat sequence of whole numbers, got shape {array.shape} of {array.dtype}")
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2**31:
         raise ValueError(f"token ids lie in [0, 2**31), got {array.min()} to {array.max()}")
