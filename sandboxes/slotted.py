@@ -228,7 +228,10 @@ class SlotSandbox(Sandbox, Injected):
         return {path: _entry(entry) for path, entry in tree.items()}
 
     def _old(self, path: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        return _record(entries.get(path), self._files.get(path, b""))
+        return _record(entries.get(path), self._content_before(path))
+
+    def _content_before(self, path: str) -> bytes:
+        return self._files.get(path, b"")
 
     def _new(self, path: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         entry = entries.get(path)

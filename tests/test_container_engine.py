@@ -153,6 +153,34 @@ def test_there_is_room_for_many_pictures(box: ContainerSandbox) -> None:
         assert printed(box, "print(x)") == f"{number}\n"
 
 
+def test_files_are_kept_in_an_image_and_begun_from() -> None:
+    tag = "tir-gym/test-kept:1"
+    made = (
+        "import os; os.makedirs('a/b'); open('a/f', 'w').write('kept'); os.chmod('a/f', 0o700); os.symlink('f', 'a/l')"
+    )
+    try:
+        with ContainerSandbox(limits=QUICK, engine=URL, files={"g": "given"}) as first:
+            printed(first, made)
+            id = first.commit(tag)
+            assert connect(URL).client.api.inspect_image(tag)["Id"] == id
+        with ContainerSandbox(limits=QUICK, engine=URL, image=tag) as second:
+            untouched = second.digest()
+            assert second.diff() == {}
+            assert (
+                printed(second, "import os; print(open('a/l').read(), open('g').read(), os.listdir('a/b'))")
+                == "kept given []\n"
+            )
+            assert second.diff() == {}
+            printed(second, "open('a/f', 'w').write('changed')")
+            (row,) = second.diff()["files"].values()
+            assert (row["before"]["text"], row["after"]["text"]) == ("kept", "changed")
+            with second.fork() as third:
+                assert printed(third, "print(open('a/f').read())") == "changed\n"
+            assert untouched != second.digest()
+    finally:
+        connect(URL).client.api.remove_image(tag, force=True)
+
+
 def test_what_is_only_made_or_forked_holds_no_container(box: ContainerSandbox) -> None:
     twin = box.fork()
     start = twin.snapshot()

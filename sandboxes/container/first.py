@@ -44,7 +44,11 @@ def main() -> None:
         load(sent["modules"])
     except ImportError as error:
         answer["missing"] = str(error)
-    supervisor = None if answer["unfit"] else make_supervisor(sent, reads, writes)
+    supervisor = None
+    try:
+        supervisor = None if answer["unfit"] else make_supervisor(sent, reads, writes)
+    except Exception as error:
+        answer["unfit"] = f"{type(error).__name__}: {error}"
     body = json.dumps(answer).encode()
     os.write(writes, struct.pack("<I", len(body)) + body)
     if supervisor is not None:
@@ -62,9 +66,13 @@ def load(names: list[str]) -> None:
 
 def make_supervisor(sent: dict[str, Any], reads: int, writes: int) -> Any:
     """The jail's, told where it finds itself: in a place that is walled in already."""
-    kernel, seccomp, starting, wire, supervisor = (
-        importlib.import_module(f"{PACKAGE}.{name}") for name in ("kernel", "seccomp", "starting", "wire", "supervisor")
+    files, kernel, seccomp, starting, supervisor, wire = (
+        importlib.import_module(f"{PACKAGE}.{name}")
+        for name in ("files", "kernel", "seccomp", "starting", "supervisor", "wire")
     )
+    if os.path.exists(sent["kept"]):
+        with open(sent["kept"], "rb") as file:
+            files.Tree(tuple(sent["writable"]), None).unpack(base64.b64encode(file.read()).decode())
     filters = base64.b64decode(sent["filters"])
     place = starting.Place(
         writable=tuple(sent["writable"]),
@@ -94,7 +102,7 @@ def unfit() -> str | None:
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError) as error:
-        return f"pidfd_open (Linux 5.3, Python 3.9): {error}"
+        return f"no pidfd_open (Linux 5.3, Python 3.9): {error}"
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tir_gym.errors import SandboxUnavailable
 from tir_gym.sandbox import MIB, Limits
-from tir_gym.sandboxes.container.engine import Engine
+from tir_gym.sandboxes.container.engine import CALL_SECONDS, Engine
 
 USER = 65534
 OWN_MEMORY = 192 * MIB
@@ -87,12 +87,14 @@ def widen(engine: Engine, id: str, limits: Limits, pictures: int) -> None:
     """Let a running container have what so many snapshots need. Podman gives it from the start.
 
     Raises:
-        docker.errors.APIError: The engine refuses.
+        SandboxUnavailable: The engine refuses.
     """
     if not engine.is_podman:
         api = engine.client.api
         url = f"{api.base_url}/v{api.api_version}/containers/{id}/update"
-        api.post(url, json=bounds(limits, pictures)).raise_for_status()
+        answer = api.post(url, json=bounds(limits, pictures), timeout=CALL_SECONDS)
+        if not answer.ok:
+            raise SandboxUnavailable(f"{engine} gives no room for snapshots: {answer.text}", kind="engine_refused")
 
 
 def _disk(engine: Engine, limits: Limits, share: float) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from tir_gym.errors import UsageError
 from tir_gym.sandbox import Limits
+from tir_gym.sandboxes.container.commit import Kept, keep, kept
 from tir_gym.sandboxes.container.engine import connect, failures, sdk
 from tir_gym.sandboxes.container.image import DEFAULT_IMAGE, missing
 from tir_gym.sandboxes.container.slot import ContainerSlot, Terms
@@ -72,3 +76,31 @@ class ContainerSandbox(PythonSandbox):
     def lease(self) -> Slot:
         engine = connect(self.engine)
         return containers.lease((engine.url, self.terms), partial(ContainerSlot, engine, self.terms))
+
+    def commit(self, tag: str) -> str:
+        """Keep the files as they are now in an image; `ContainerSandbox(image=tag)` begins with them.
+
+        Variables of a session are no part of it. The engine may push the image, so that other machines have it.
+
+        Args:
+            tag: The name of the image, `name:version`.
+
+        Returns:
+            The id of the image.
+
+        Raises:
+            SandboxUnavailable: The engine refused.
+            SandboxDied: The engine or the container is gone.
+        """
+        archive = base64.b64decode(self.request("pack", changes=False)["tar"])
+        return keep(connect(self.engine), self.terms.image, tag, archive)
+
+    @functools.cached_property
+    def _kept(self) -> Kept:
+        return kept(connect(self.engine), self.terms.image)
+
+    def _initial(self) -> dict[str, dict[str, Any]]:
+        return {**self._kept.entries, **super()._initial()}
+
+    def _content_before(self, path: str) -> bytes:
+        return self._files[path] if path in self._files else self._kept.contents.get(path, b"")

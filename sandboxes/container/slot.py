@@ -22,6 +22,7 @@ from typing import Any
 
 from tir_gym.errors import SandboxDied, SandboxUnavailable, UsageError
 from tir_gym.sandbox import MIB, Limits
+from tir_gym.sandboxes.container.commit import KEPT
 from tir_gym.sandboxes.container.engine import Engine, failures, sdk
 from tir_gym.sandboxes.container.hardening import TEMPORARY, USER, WORK, breach, host_config, refused, widen
 from tir_gym.sandboxes.container.image import missing
@@ -132,6 +133,8 @@ class ContainerSlot:
             self._number += 1
             if op == "snapshot":
                 self._make_room()
+            elif op == "drop":
+                self._pictures -= 1
             seconds = self.limits.wall_seconds + GRACE
             return self._exchange({"op": op, "n": self._number, **fields}, seconds)
 
@@ -160,6 +163,7 @@ class ContainerSlot:
             "modules": terms.modules,
             "limits": terms.limits.model_dump(),
             "writable": [WORK, TEMPORARY],
+            "kept": KEPT,
             "files": terms.limits.files if self.engine.is_podman else None,
             "filters": base64.b64encode(program(machine, network=terms.network is not None)).decode(),
         }
@@ -169,7 +173,7 @@ class ContainerSlot:
             raise problem
         if ready["unfit"]:
             raise SandboxUnavailable(
-                f"the kernel or the Python in the container lacks what the supervisor needs: {ready['unfit']}",
+                f"the supervisor cannot work in a container of {terms.image!r} under this kernel: {ready['unfit']}",
                 kind="runtime_unfit",
             )
         if "missing" in ready:
