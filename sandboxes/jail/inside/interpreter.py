@@ -26,6 +26,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from . import kernel
+
 REPORT = struct.Struct("<16sBi")
 ORDER = struct.Struct("<c16sQI")
 """To a session: what to do, nonce, seed, bytes of code that follow."""
@@ -229,28 +231,41 @@ def _kind(error: BaseException) -> int:
 
 def _copy(control: socket.socket, other: int, what: bytes) -> socket.socket:
     """Fork for a snapshot or from one. The child is the copy; it is the supervisor's child, not this one's."""
+    try:
+        copy = _fork_alone() if threading.active_count() == 1 else _fork_with_threads()
+    except OSError:  # the supervisor sees the socket closed
+        os.close(other)
+        return control
+    if not copy:
+        os.close(other)
+        return control
+    control.close()
+    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, other)
+    own.send(b"!")  # the kernel adds who sent it
+    return own
+
+
+def _fork_alone() -> bool:
+    """Whether this is the copy. Costs one fork, and leaves all state as it is, that of generators too."""
+    return kernel.fork_sibling() == 0
+
+
+def _fork_with_threads() -> bool:
+    """The same where there are threads, which do not live on in a copy, and may hold locks just now."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # threads do not live on in a copy, and nobody expects them to
+        warnings.simplefilter("ignore")
         drawn = random.getstate()
-        try:
-            middle = os.fork()
-        except OSError:  # the supervisor sees the socket closed
-            os.close(other)
-            return control
+        middle = os.fork()
         if middle:
-            os.close(other)
             os.waitpid(middle, 0)
-            return control
+            return False
         try:
             if os.fork():
                 os._exit(0)
         except OSError:
             os._exit(1)
         random.setstate(drawn)  # Python seeds it from chance after a fork
-    control.close()
-    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, other)
-    own.send(b"!")  # the kernel adds who sent it
-    return own
+    return True
 
 
 def _descriptor(passed: list[tuple[int, int, bytes]]) -> int:
