@@ -7,10 +7,12 @@ long; the slot then kills it. Slots without environments are kept for a while, b
 from __future__ import annotations
 
 import array
+import base64
 import errno
 import inspect
 import json
 import logging
+import marshal
 import os
 import select
 import socket
@@ -19,6 +21,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Any
 
 from tir_gym.errors import SandboxDied, SandboxUnavailable
@@ -40,18 +43,22 @@ WORK_SECONDS = 120.0
 """Seconds for what is not the agent's: loading, digests, diffs, going back."""
 LARGEST_FRAME = 256 * MIB
 
-MODULES = ("sqlite3", "hashlib", "json", "random")
+MODULES = ("sqlite3", "hashlib", "json", "random", "resource", "base64")
 """What the program needs, imported once for all slots."""
 
 
+@lru_cache(maxsize=1)
 def _program() -> str:
-    """The modules of `inside`, each under its name, as one text: a slot sees none of this package's files."""
-    lines = ["import sys, types"]
+    """The modules of `inside`, each under its name, as one text: a slot sees none of this package's files.
+
+    They are compiled here, once, for the same interpreter: in each slot that would take longer than all else.
+    """
+    lines = ["import base64, marshal, sys, types"]
     for module in (contents, guards, program):
-        text = inspect.getsource(module)
+        code = compile(inspect.getsource(module), module.__name__, "exec")
         lines += [
             f"sys.modules[{module.__name__!r}] = module = types.ModuleType({module.__name__!r})",
-            f"exec(compile({text!r}, {module.__name__!r}, 'exec'), module.__dict__)",
+            f"exec(marshal.loads(base64.b64decode({base64.b64encode(marshal.dumps(code))!r})), module.__dict__)",
         ]
     return "\n".join([*lines, "main = module.main"])
 
