@@ -73,8 +73,12 @@ def namespaces(inside: int) -> None:
         ("uid_map", f"{inside} {user} 1"),
         ("gid_map", f"{inside} {group} 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+        try:
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        except OSError as error:
+            hint = " (on Ubuntu, sysctl kernel.apparmor_restrict_unprivileged_userns=0 allows it)"
+            raise OSError(error.errno, f"no user namespace: /proc/self/{name}: {error.strerror}{hint}") from error
 
 
 def own_host_pid() -> int:

@@ -232,26 +232,27 @@ def _kind(error: BaseException) -> int:
 def _copy(control: socket.socket, other: int, what: bytes) -> socket.socket:
     """Fork for a snapshot or from one. The child is the copy; it is the supervisor's child, not this one's."""
     try:
-        copy = _fork_alone() if threading.active_count() == 1 else _fork_with_threads()
+        copy = _fork()
     except OSError:  # the supervisor sees the socket closed
-        os.close(other)
-        return control
+        copy = False
     if not copy:
         os.close(other)
         return control
+    # A snapshot's memory is not to be written to by way of /proc.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0 if what == b"s" else 1)
     control.close()
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, other)
     own.send(b"!")  # the kernel adds who sent it
     return own
 
 
-def _fork_alone() -> bool:
-    """Whether this is the copy. Costs one fork, and leaves all state as it is, that of generators too."""
-    return kernel.fork_sibling() == 0
-
-
-def _fork_with_threads() -> bool:
-    """The same where there are threads, which do not live on in a copy, and may hold locks just now."""
+def _fork() -> bool:
+    """Make a copy; whether this is it."""
+    if threading.active_count() == 1:
+        with contextlib.suppress(OSError):  # not every kernel can do that
+            return kernel.fork_sibling() == 0
+    # Two forks, so that the copy becomes the supervisor's child; and what Python does after one, because threads, which
+    # do not live on in a copy, may hold locks just now.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         drawn = random.getstate()
