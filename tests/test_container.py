@@ -5,6 +5,8 @@ With an engine: `test_container_engine.py`.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import random
 import socket
@@ -14,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +27,10 @@ from tir_gym.records import ToolCall
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.container import connect
 from tir_gym.sandboxes.container.reaping import orphaned, owner
+from tir_gym.sandboxes.container.seccomp import ARCHITECTURES, profile
 from tir_gym.sandboxes.container.stream import KEPT_ERRORS, Stream
+from tir_gym.sandboxes.jail.inside.seccomp import NETWORK
+from tir_gym.sandboxes.jail.inside.syscalls import numbers
 
 docker = pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'tir-gym[docker]'")
 
@@ -83,6 +89,35 @@ def test_options_that_cannot_be_are_refused() -> None:
         make_sandbox("container", cpus=0)
     with pytest.raises(UsageError, match="unexpected keyword"):
         make_sandbox("container", colour="blue")
+
+
+def rules(architecture: str, network: bool) -> dict[str, list[dict[str, Any]]]:
+    """Call -> its rules in the profile."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for rule in json.loads(profile(architecture, network=network))["syscalls"]:
+        for name in rule["names"]:
+            found.setdefault(name, []).append(rule)
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+@pytest.mark.parametrize("network", [False, True])
+def test_the_engine_s_filter_says_what_the_jail_s_does(architecture: str, network: bool) -> None:
+    table = numbers(ARCHITECTURES[architecture][0])
+    found = rules(architecture, network)
+    opened = {*NETWORK} if network else set()
+    supervisor = {"seccomp", "memfd_create"}  # it needs these itself; its children are under the jail's own filter
+    for name in {*table["allowed"], *opened, *supervisor}:
+        assert [rule["action"] for rule in found[name]] == ["SCMP_ACT_ALLOW"], name
+        assert found[name][0]["args"] == [], name
+    for name in set(table["refused"]) - opened - supervisor:
+        assert name not in found, f"{name} is left to the default, which refuses"
+    for name in set(table["examined"]) - opened:
+        assert all(rule["action"] == "SCMP_ACT_ALLOW" and rule["args"] for rule in found[name]), name
+    for name in set(table["absent"]) - supervisor:
+        assert [(rule["action"], rule["errnoRet"]) for rule in found[name]] == [("SCMP_ACT_ERRNO", errno.ENOSYS)]
+    whole = json.loads(profile(architecture, network=network))
+    assert (whole["defaultAction"], len(whole["architectures"])) == ("SCMP_ACT_ERRNO", 1)
 
 
 class FakeEngine:

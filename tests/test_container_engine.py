@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -181,6 +183,15 @@ def test_files_are_kept_in_an_image_and_begun_from() -> None:
         connect(URL).client.api.remove_image(tag, force=True)
 
 
+def test_what_the_page_shows_works(checkout: Path) -> None:
+    page = (checkout / "docs/sandboxes.md").read_text()
+    (shown,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    try:
+        subprocess.run([sys.executable, "-c", shown], env={**os.environ, "DOCKER_HOST": str(URL)}, check=True)
+    finally:
+        connect(URL).client.api.remove_image("my/start:1", force=True)
+
+
 def test_what_is_only_made_or_forked_holds_no_container(box: ContainerSandbox) -> None:
     twin = box.fork()
     start = twin.snapshot()
@@ -230,6 +241,15 @@ print(json.dumps(found))
     assert terms["ReadonlyRootfs"] is True
     assert terms["Memory"] == terms["MemorySwap"] > 0
     assert terms["PidsLimit"] > 0
+
+
+def test_a_network_is_there_only_where_it_is_named(box: ContainerSandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        dial = f"import socket; print(socket.create_connection(('127.0.0.1', {port}), timeout=5).getpeername()[1])"
+        assert "PermissionError" in str(box.call(code(dial)).error)
+        with ContainerSandbox(limits=QUICK, engine=URL, network="host") as open_box:
+            assert printed(open_box, dial) == f"{port}\n"
 
 
 def test_a_killed_owner_leaves_no_container() -> None:
