@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import random
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from tir_gym.env import Split
@@ -54,13 +54,14 @@ class Draft:
 
     # Gold calls.
 
-    def call(self, tool: str, **arguments: Any) -> Found:
+    def call(self, tool: str, /, *, instead: Iterable[Mapping[str, Any]] = (), **arguments: Any) -> Found:
         """Make a gold call, or give the result of the same look-up made before.
 
         It comes after all earlier calls with which it shares a file, unless all of them only look.
 
         Args:
             tool: Its name.
+            instead: Arguments that may be others, each set of them as good as the first.
             arguments: JSON values, `Value`s, or lists of either.
 
         Raises:
@@ -80,7 +81,8 @@ class Draft:
         if key in self._made:
             return self._made[key]
         number = len(self.calls)
-        self.calls.append(GoldCall(name=tool, arguments=gold, stage=self.stage))
+        others = tuple(GoldCall(name=tool, arguments={**gold, **other}) for other in instead)
+        self.calls.append(GoldCall(name=tool, arguments=gold, stage=self.stage, alternatives=others))
         places = set(_places_of(call))
         self.after += [
             (earlier, number)

@@ -64,7 +64,7 @@ def say_folder(d: Draft, folder: str) -> str:
 
 def _by_ticket(d: Draft, path: str) -> Thing:
     ticket, folder = d.project.tickets[path], d.rng.choice((top(path), "."))
-    found = d.call("find_text", text=ticket, folder=folder)
+    found = d.call("find_text", text=ticket, folder=folder, instead=_wider_and_narrower(path, folder))
     if len(found.content["matches"]) != 1:
         raise Infeasible("the ticket stands elsewhere, too")
     words = d.say("file_by_ticket", ticket=quote(ticket), where=say_folder(d, folder))
@@ -73,7 +73,7 @@ def _by_ticket(d: Draft, path: str) -> Thing:
 
 def _by_name(d: Draft, path: str) -> Thing:
     name, folder = posixpath.basename(path), top(path)
-    found = d.call("list_files", folder=folder, name=name)
+    found = d.call("list_files", folder=folder, name=name, instead=_wider_and_narrower(path, folder))
     if len(found.content["files"]) != 1:
         raise Infeasible("another file has that name")
     words = d.say("file_by_name", name=quote(name), where=say_folder(d, folder))
@@ -90,6 +90,11 @@ def _by_setting(d: Draft, path: str) -> Thing:
     if found.content["value"] != path:
         raise Infeasible("the setting names another file")
     return Thing(path, found.at("value"), d.say("file_by_setting", key=quote(key), file=holder.words))
+
+
+def _wider_and_narrower(path: str, folder: str) -> list[dict[str, str]]:
+    """The whole project, or the first folder of the path, where that is not the folder that is looked in anyway."""
+    return [{"folder": other} for other in (".", top(path)) if other != folder]
 
 
 def files_of(d: Draft, *kinds: str) -> list[str]:
