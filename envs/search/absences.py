@@ -16,7 +16,7 @@ def unknown_thing(d: Drawing) -> Question:
     """Nothing of that name has a document; others are named nearly alike."""
     kind = d.rng.choice(_NAMED)
     model = d.rng.choice(d.world.things[kind])
-    nobody = Thing(kind, d.world.new_name(kind), model.about, model.facts)
+    nobody = Thing(kind, d.world.new_name(kind), model.about, model.topic, model.facts)
     fact = d.rng.choice([fact for fact in model.facts if fact != "win"])
     asked = ask(d, Walk(named(nobody), [nobody], [], nobody.name), fact)
     return replace(asked, kind="unanswerable-unknown", answer=None, told=(), missing=(nobody,))

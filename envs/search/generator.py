@@ -120,7 +120,8 @@ def _is_gift(question: Question, calls: int) -> bool:
     That is a right call for each thing that is named and one for the document, less half a point for all that is tried
     in vain. Of three calls and more it must stay below a third of what the oracle gets: 1 per call, 1 for the outcome.
     """
-    named = sum(visit.told_by is None and visit.query == visit.title for visit in question.visits)
+    visits = (*question.visits, *question.other_visits)
+    named = sum(visit.told_by is None and visit.query == visit.title for visit in visits)
     return calls >= 3 and (named + 0.5) / (calls + 1) >= 0.33 and question.visits[0].passage is None
 
 

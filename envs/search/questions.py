@@ -115,7 +115,7 @@ class Drawing:
         """How a request speaks of a thing that it begins with, and what to search for."""
         described = DESCRIBED.get(thing.kind)
         if described is not None and self.rng.random() < _DESCRIBED:
-            return self.say(described.of, about=thing.about), thing.about
+            return self.say(described.of, about=thing.about), thing.topic
         return named(thing), thing.name
 
 

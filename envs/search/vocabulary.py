@@ -29,8 +29,14 @@ class Vocabulary(Record):
     title_words: tuple[str, ...]
     title_things: tuple[str, ...]
     professions: tuple[str, ...]
+    qualities: tuple[str, ...]
     goods: tuple[str, ...]
-    """What companies make; one company makes one thing, and no other makes it."""
+    """What companies are known for; no two for the same."""
+    wares: tuple[str, ...]
+    """What companies make besides."""
+    crowds: tuple[str, ...]
+    """For whom schools and festivals are."""
+    seasons: tuple[str, ...]
     subjects: tuple[str, ...]
     """What novels are about."""
     lessons: tuple[str, ...]

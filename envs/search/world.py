@@ -35,6 +35,8 @@ class Thing:
     name: str
     about: str
     """What its document begins with: a profession, goods, a subject, ..."""
+    topic: str
+    """The words of it by which it is found."""
     facts: dict[str, Fact] = field(default_factory=dict)
     winners: dict[int, tuple[Thing | str, str]] = field(default_factory=dict)
     """Of a prize: who won it in a year, and for what. Some winners have no document."""
@@ -69,7 +71,7 @@ class World:
         self.things: dict[Kind, list[Thing]] = {}
         for kind, count in _COUNTS.items():
             abouts = self._abouts(kind)
-            self.things[kind] = [Thing(kind, self.new_name(kind), next(abouts)) for _ in range(count)]
+            self.things[kind] = [Thing(kind, self.new_name(kind), *next(abouts)) for _ in range(count)]
         self._link()
 
     def all(self) -> list[Thing]:
@@ -103,7 +105,8 @@ class World:
         return f"{self.rng.choice(self._stems)} {self.rng.choice(self.words.company_kinds)}"
 
     def _book(self) -> str:
-        return f"The {self.rng.choice(self._title_words)} {self.rng.choice(self._title_things)}"
+        thing = f"{self.rng.choice(self._title_words)} {self.rng.choice(self._title_things)}"
+        return f"The {thing} of {self.rng.choice(self._stems)}"
 
     def _school(self) -> str:
         return f"{self.rng.choice(self._stems)} {self.rng.choice(self.words.school_kinds)}"
@@ -112,7 +115,8 @@ class World:
         return f"{self.rng.choice(self._stems)} {self.rng.choice(self.words.festival_kinds)}"
 
     def _prize(self) -> str:
-        return f"{self.rng.choice(self._stems)} {self.rng.choice(self.words.prize_kinds)}"
+        donor = self.rng.choice(self._last_names)
+        return f"{self.rng.choice(self._stems)} {donor} {self.rng.choice(self.words.prize_kinds)}"
 
     _NAMERS: dict[Kind, Callable[[World], str]] = {  # noqa: RUF012  a table of methods
         "person": _person,
@@ -127,21 +131,30 @@ class World:
     def _join(self, stems: tuple[str, ...], endings: tuple[str, ...]) -> str:
         return self.rng.choice(stems) + self.rng.choice(endings)
 
-    def _abouts(self, kind: Kind) -> Iterator[str]:
-        """What things of a kind are about; nothing twice where a thing can be described by it."""
-        words = self.words
-        if kind == "person":
-            return iter(self.rng.choices(words.professions, k=_COUNTS[kind]))
-        if kind == "town":
-            return iter(self.rng.choices(words.counties, k=_COUNTS[kind]))
-        pools = {
-            "company": words.goods,
-            "book": words.subjects,
-            "school": words.lessons,
-            "festival": words.themes,
-            "prize": words.fields,
-        }
-        return iter(self.rng.sample(pools[kind], _COUNTS[kind]))
+    def _abouts(self, kind: Kind) -> Iterator[tuple[str, str]]:
+        """What things of a kind are about, in full and in the words that no other thing of the kind has.
+
+        The full ones are so many that requests which describe a thing are hardly ever alike.
+        """
+        rng, words, count = self.rng, self.words, _COUNTS[kind]
+        if kind in ("person", "town"):
+            pool = words.professions if kind == "person" else words.counties
+            return iter([(about, about) for about in rng.choices(pool, k=count)])
+        if kind == "prize":
+            return iter([(field, field) for field in rng.sample(words.fields, count)])
+        if kind == "book":
+            subjects = rng.sample(words.subjects, count)
+            return iter([(f"{subject}, set in {self._winter()}", subject) for subject in subjects])
+        if kind == "company":
+            goods = [f"{rng.choice(words.qualities)} {good}" for good in rng.sample(words.goods, count)]
+            return iter([(f"{good} and {rng.choice(words.wares)}", good) for good in goods])
+        topics = rng.sample(words.lessons if kind == "school" else words.themes, count)
+        return iter(
+            [(f"{topic} for {rng.choice(words.qualities)} {rng.choice(words.crowds)}", topic) for topic in topics]
+        )
+
+    def _winter(self) -> str:
+        return f"the {self.rng.choice(self.words.seasons)} of {self.rng.randrange(1790, 1870)}"
 
     def _link(self) -> None:
         """Give every thing its facts. Years fit together: nobody founds anything before growing up."""
