@@ -48,4 +48,4 @@ trap stop EXIT
 ) || { cat "$home/log" >&2 2>/dev/null; exit 1; }
 
 TIR_GYM_POSTGRES_URL="postgresql+psycopg://tests@/postgres?host=$home" \
-    "$python" -m pytest tests/test_store_postgres.py tests/test_sql_postgres.py "$@"
+    "$python" -m pytest tests/test_store_postgres.py tests/test_sql_postgres.py tests/escape/test_sql_attacks.py "$@"
