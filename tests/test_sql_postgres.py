@@ -208,6 +208,24 @@ def test_an_ended_connection_loses_the_call_and_nothing_else(sandbox: SqlSandbox
     assert execute(sandbox, "DELETE FROM codes") == {"rows_changed": 2}
 
 
+def test_a_forked_host_gets_databases_of_its_own(sandbox: SqlSandbox) -> None:
+    execute(sandbox, "DELETE FROM notes")
+    before = sandbox.digest()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            execute(sandbox, "DELETE FROM codes")
+            assert sandbox.digest() != before
+            sandbox.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert sandbox.digest() == before
+    assert query(sandbox, "SELECT COUNT(*) FROM notes") == [[0]]
+
+
 HOST = """
 import os, sys
 from tir_gym import ToolCall

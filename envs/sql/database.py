@@ -52,7 +52,7 @@ class Name:
         return f"{self.schema} {self.seed} {self.rows}"
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def make_database(name: Name) -> Image:
     """The database of that name."""
     schema = SCHEMAS[name.schema]

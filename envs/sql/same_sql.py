@@ -29,6 +29,8 @@ from tir_gym.sandboxes.sql import SqlSandbox
 
 ROWS, EFFECT = "sql-rows", "sql-effect"
 EXTRA_COLUMNS = 3
+LARGE = 20_000
+"""Rows; in larger databases few counts are the same by chance, so one sibling is enough."""
 KEPT = 8
 """Databases that stay at hand."""
 LIMITS = Limits(wall_seconds=10.0, cpu_seconds=5.0)
@@ -63,7 +65,7 @@ def _same(predicted: Any, gold: Any, tool: str, equal: Callable[[Any, Any], bool
         return predicted == gold
     if _plain(predicted) == _plain(gold[: stamp.start()]):
         return True
-    for variant in _VARIANTS:
+    for variant in _VARIANTS if int(stamp[3]) <= LARGE else _VARIANTS[:2]:
         name = Name(stamp[1], stamp[2], int(stamp[3]), variant)
         wanted = _outcome(name, tool, gold)
         # Where the gold statement does nothing by itself, as on rows that an earlier one makes, only its text tells.

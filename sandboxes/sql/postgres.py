@@ -64,6 +64,9 @@ class PostgresBackend:
             ) from None
         self._url = url
 
+    def check(self) -> None:
+        server_at(self._url)
+
     def open(self, image: Image, limits: Limits) -> PostgresSession:
         server = server_at(self._url)
         session: PostgresSession | None = server.warm(image, limits)

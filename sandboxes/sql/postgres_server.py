@@ -11,6 +11,7 @@ import atexit
 import os
 import secrets
 import threading
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -253,11 +254,27 @@ class Server:
     def _connect(self, **changed: Any) -> Connection:
         import psycopg
 
-        return psycopg.connect(**{**self._arguments, **changed}, autocommit=True)
+        made: Connection = psycopg.connect(**{**self._arguments, **changed}, autocommit=True)
+        _connections.add(made)
+        return made
 
 
 _servers: dict[str, Server] = {}
 _lock = threading.Lock()
+_connections: weakref.WeakSet[Any] = weakref.WeakSet()
+_inherited: list[Any] = []
+"""Connections of the process that this one was forked from: to let go of one would end it there."""
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _inherited.extend([*_connections, *_servers.values()])
+    _servers.clear()
+    _connections.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def server_at(url: str) -> Server:

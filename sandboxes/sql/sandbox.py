@@ -29,6 +29,7 @@ from tir_gym.errors import (
 )
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
+from tir_gym.sandboxes.jail.tiers import Tier
 from tir_gym.sandboxes.sql.image import Source, make_image
 from tir_gym.sandboxes.sql.session import GONE, Backend, Session, SessionLost, Statement
 from tir_gym.sandboxes.sql.tools import READING, WRITING, Database
@@ -76,11 +77,12 @@ class SqlSandbox(Sandbox, Database):
         role: `write`: all four tools. `read`: without `execute`.
         url: A PostgreSQL server, `postgresql://user@host/database`, whose user may create databases and roles.
             SQLite, in a slot of this machine, for `None`.
+        require: Take no tier of the jail weaker than this one, see `JailSandbox`; means nothing to a server.
         rows: Most rows of one result; more are cut off and the result says so.
         now: The simulated clock, `YYYY-MM-DD HH:MM:SS`.
         seed: Where random numbers come from.
-        limits: What each environment may use. `memory` is the database's own on SQLite; a server's memory is limited
-            at the server. `disk` is by how much the database may grow. Each call is one process and opens no files.
+        limits: What each environment may use. `disk` is by how much the database may grow. `memory` and `cpu_seconds`
+            hold for SQLite; a server's are limited at the server. Processes and files there are none.
 
     Raises:
         UsageError: A role that there is not, or a content that is no database.
@@ -93,6 +95,7 @@ class SqlSandbox(Sandbox, Database):
         *,
         role: Role = "write",
         url: str | None = None,
+        require: Tier | None = None,
         rows: int = 1000,
         now: str = "2025-01-06 09:00:00",
         seed: int = 0,
@@ -103,7 +106,7 @@ class SqlSandbox(Sandbox, Database):
         self.limits = limits or Limits()
         self.role: Role = role
         self.image = make_image(database, now)
-        self._backend = _backend(url)
+        self._backend = _backend(url, require)
         self._most_rows = rows
         self._seed = seed
         self._toolkit = READING if role == "read" else WRITING
@@ -111,6 +114,14 @@ class SqlSandbox(Sandbox, Database):
         self._log: _Log = ()
         self._session: Session | None = None
         self._applied: _Log = ()
+
+    def start(self) -> None:
+        """See that there can be a database; a process is taken at the first call.
+
+        Raises:
+            SandboxUnavailable: There is no server, or no tier of the jail that will do.
+        """
+        self._backend.check()
 
     def call(self, call: ToolCall) -> ToolResult:
         try:
@@ -260,11 +271,11 @@ class SqlSandbox(Sandbox, Database):
             self._applied = self._log[: position + 1]
 
 
-def _backend(url: str | None) -> Backend:
+def _backend(url: str | None, require: Tier | None) -> Backend:
     if url is None:
         from tir_gym.sandboxes.sql.sqlite import SqliteBackend
 
-        return SqliteBackend()
+        return SqliteBackend(require)
     from tir_gym.sandboxes.sql.postgres import PostgresBackend
 
     return PostgresBackend(url)

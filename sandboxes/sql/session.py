@@ -84,6 +84,14 @@ class Session(Protocol):
 class Backend(Protocol):
     """Where sessions come from."""
 
+    def check(self) -> None:
+        """See that there can be sessions.
+
+        Raises:
+            SandboxUnavailable: There can be none here.
+        """
+        ...
+
     def open(self, image: Image, limits: Limits) -> Session:
         """A session in the template's state.
 

@@ -21,12 +21,14 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from tir_gym.errors import SandboxDied, SandboxUnavailable
 from tir_gym.sandbox import MIB, Limits
 from tir_gym.sandboxes.jail.slot import start_slot
+from tir_gym.sandboxes.jail.tiers import Tier, choose
 from tir_gym.sandboxes.sql.image import Image
 from tir_gym.sandboxes.sql.inside import contents, guards, program
 from tir_gym.sandboxes.sql.session import GONE, SessionLost, Statement
@@ -64,11 +66,21 @@ def _program() -> str:
 
 
 class SqliteBackend:
-    """SQLite in slots of this process."""
+    """SQLite in slots of this process.
+
+    Args:
+        require: See `SqlSandbox`.
+    """
+
+    def __init__(self, require: Tier | None) -> None:
+        self._require: Tier | None = require
+
+    def check(self) -> None:
+        choose(self._require)
 
     def open(self, image: Image, limits: Limits) -> SqliteSession:
         for attempt in (1, 2):
-            slot = _slots.get(image, limits)
+            slot = _slots.get(image, limits, choose(self._require))
             try:
                 return slot.open()
             except OSError as error:
@@ -183,13 +195,13 @@ def _end(slot: _Slot, stream: socket.socket, pid: int, owner: int) -> int:
 class _Slot:
     """A slot with one template."""
 
-    def __init__(self, image: Image, limits: Limits) -> None:
+    def __init__(self, image: Image, limits: Limits, tier: Tier) -> None:
         self.sessions = 0
         self._idle: list[tuple[socket.socket, int]] = []
         self._lock = threading.RLock()
         self._number = 0
         config = {"size": len(image.data), "now": image.now, "memory": limits.memory, "disk": limits.disk}
-        self._slot = start_slot(limits, modules=MODULES, program=_program(), config=config)
+        self._slot = start_slot(limits, modules=MODULES, program=_program(), config=config, tier=tier)
         self._stream = self._slot.socket
         self._owner = os.getpid()
         self._alive = True
@@ -235,6 +247,9 @@ class _Slot:
             self.sessions -= 1
             if self.usable:
                 try:
+                    if self._slot.tier != "A":  # no numbers of its own, and no signals from inside
+                        with suppress(OSError):
+                            os.kill(pid, 9)
                     self._number += 1
                     _send(self._stream, {"n": self._number, "op": "end", "pid": pid})
                     signal = int(_receive(self._stream, WORK_SECONDS, MIB)["signal"])
@@ -255,16 +270,16 @@ class _Slots:
     """The slots of this process by template and limits, the least recently used first."""
 
     def __init__(self) -> None:
-        self._slots: OrderedDict[tuple[str, int, int], _Slot] = OrderedDict()
+        self._slots: OrderedDict[tuple[str, int, int, str], _Slot] = OrderedDict()
         self._lock = threading.RLock()
         os.register_at_fork(after_in_child=self._forget)
 
-    def get(self, image: Image, limits: Limits) -> _Slot:
-        key = (image.key, limits.memory, limits.disk)
+    def get(self, image: Image, limits: Limits, tier: Tier) -> _Slot:
+        key = (image.key, limits.memory, limits.disk, tier)
         with self._lock:
             slot = self._slots.get(key)
             if slot is None or not slot.usable:
-                slot = self._slots[key] = _Slot(image, limits)
+                slot = self._slots[key] = _Slot(image, limits, tier)
             self._slots.move_to_end(key)
         self.tidy()
         return slot

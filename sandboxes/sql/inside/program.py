@@ -11,6 +11,7 @@ of each process takes the operations of `Database`. A frame is four bytes of len
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import random
@@ -320,7 +321,8 @@ def _end(pid: int) -> int:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return max(0, -os.waitstatus_to_exitcode(status))
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(PermissionError):  # where no signals are allowed, the host has sent it
+            os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         pass
