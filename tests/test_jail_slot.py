@@ -400,6 +400,24 @@ def test_what_is_drawn_after_a_restore_is_drawn_again(slot: Slot) -> None:
     assert out(slot, "print(random.random())") == first
 
 
+def test_files_held_open_are_the_files_that_are_put_back(slot: Slot) -> None:
+    code = (
+        "import mmap\n"
+        "log = open('log', 'w'); print('one', file=log, flush=True)\n"
+        "open('big', 'wb').write(bytes(40 << 20)); big = open('big', 'rb')\n"
+        "shared = open('shared', 'wb+'); shared.write(b'before'); shared.flush(); m = mmap.mmap(shared.fileno(), 6)"
+    )
+    out(slot, code)
+    picture = slot.request("snapshot")["id"]
+    for _ in range(3):
+        out(slot, "print('two', file=log, flush=True); m[:] = b'after!'; import os; os.mkdir('new')")
+        assert slot.request("restore", id=picture)["ok"] is True
+        assert out(slot, "print(open('log').read(), open('shared').read())") == "one\n before\n"
+        assert out(slot, "print('three', file=log, flush=True); print(open('log').read())") == "one\nthree\n\n"
+        assert out(slot, "import os; print(os.path.getsize('big'), sorted(os.listdir()))").startswith("41943040 ['big'")
+        slot.request("restore", id=picture)
+
+
 def test_many_snapshots_leave_no_zombies_and_room_for_processes(start: Callable[..., Slot]) -> None:
     slot = start(processes=8)
     out(slot, "x = 0")
@@ -507,6 +525,7 @@ def test_a_closed_slot_says_so(slot: Slot) -> None:
 def test_what_is_no_request_is_refused(slot: Slot) -> None:
     assert slot.request("no-such-thing")["kind"] == "refused"
     assert slot.request("restore", id=99)["kind"] == "missing"
+    assert slot.request("call")["error"] == "call: the field 'code' is missing"
     assert out(slot, "print(1)") == "1\n"
 
 

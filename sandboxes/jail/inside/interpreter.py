@@ -14,8 +14,10 @@ import io
 import linecache
 import os
 import random
+import resource
 import signal
 import socket
+import stat
 import struct
 import sys
 import threading
@@ -34,6 +36,9 @@ ORDER = struct.Struct("<c16sQI")
 ENDS = ("ok", "raised", "memory_limit", "disk_limit", "file_limit", "process_limit")
 OK, RAISED, MEMORY, DISK, FILES, PROCESSES = range(6)
 NAME = "<tool>"
+
+_places: dict[int, int] = {}
+"""In a snapshot: `_open_files` when it was taken."""
 
 
 def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
@@ -240,10 +245,28 @@ def _copy(control: socket.socket, other: int, what: bytes) -> socket.socket:
         return control
     # A snapshot's memory is not to be written to by way of /proc.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0 if what == b"s" else 1)
+    # Where open files are read or written next is shared by all copies, so each snapshot remembers it for itself.
+    if what == b"s":
+        _places.clear()
+        _places.update(_open_files())
+    else:
+        for fd, place in _places.items():
+            with contextlib.suppress(OSError):
+                os.lseek(fd, place, os.SEEK_SET)
     control.close()
     own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, other)
     own.send(b"!")  # the kernel adds who sent it
     return own
+
+
+def _open_files() -> dict[int, int]:
+    """Number -> where it is read or written next, of plain files."""
+    found: dict[int, int] = {}
+    for fd in range(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                found[fd] = os.lseek(fd, 0, os.SEEK_CUR)
+    return found
 
 
 def _fork() -> bool:

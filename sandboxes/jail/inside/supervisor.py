@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import interpreter
-from .files import Refused, Saved, Tree
+from .files import Tree
 from .output import Feed, Output
 from .processes import Processes, cpu_clock
 from .running import Call, HostGone
+from .saving import Saved
 from .sessions import Notebook, Sessions
 from .starting import Place, Starter
+from .walking import Refused
 from .watch import Watch
 from .wire import Broken, Channel
 
@@ -105,6 +107,8 @@ class Supervisor:
             return operation(request)
         except Refused as refusal:
             return {"error": str(refusal), "kind": refusal.kind}
+        except KeyError as missing:
+            return {"error": f"{request['op']}: the field {missing} is missing", "kind": "refused"}
 
     # Requests.
 
@@ -140,6 +144,7 @@ class Supervisor:
         return self._once(request, program, None)
 
     def _write(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._still()
         self._tree.write(request["files"])
         return {"ok": True}
 
@@ -147,24 +152,28 @@ class Supervisor:
         return self._tree.read(request["path"], int(request.get("max") or self._limits["disk"]))
 
     def _look(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._still()
         reply: dict[str, Any] = {"tree": self._tree.look()}
         return {**reply, "untouched": self._tree.untouched()} if request.get("marks") else reply
 
     def _pack(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("id") is None:
+            self._still()
             return {"tar": self._tree.pack()}
         self._found(request)
         return {"tar": self._tree.pack_saved(self._trees[request["id"]])}
 
     def _unpack(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._still()
         self._tree.unpack(request["tar"], only_work=not request.get("wipe"))
         return {"ok": True}
 
     def _snapshot(self, request: dict[str, Any]) -> dict[str, Any]:
         if len(self._snapshots) >= MOST_SNAPSHOTS:
             raise Refused(f"{MOST_SNAPSHOTS} snapshots are kept already; drop some")
-        self._wake()
+        self._still()
         saved = self._tree.save()
+        self._wake()
         self._number += 1
         number = self._number
         self._trees[number] = saved
@@ -180,7 +189,7 @@ class Supervisor:
         if self._processes.kill(self._sessions.picture_pids()) or self._frozen:
             self._processes.thaw()
         self._sessions.go_back(self._snapshots[number])
-        self._tree.refill(self._trees[number])
+        self._tree.put_back(self._trees[number])
         self._frozen, self._stirring = False, True
         return {"ok": True, "lost": self._sessions.lost}
 
@@ -357,6 +366,12 @@ class Supervisor:
                 return
         self._processes.freeze()
         self._frozen = True
+
+    def _still(self) -> None:
+        """Stop what may still run, so that files keep still while they are looked at."""
+        if self._stirring and not self._frozen:
+            self._processes.freeze()
+            self._frozen = True
 
     def _wake(self) -> None:
         if self._frozen:
