@@ -24,7 +24,7 @@ from pydantic import ValidationError
 import tir_gym
 from tir_gym.dialects import get_dialect
 from tir_gym.env import ToolEnv
-from tir_gym.errors import UsageError
+from tir_gym.errors import SandboxDied, UsageError
 from tir_gym.records import AnswerCheck, StateCheck, Task, TaskLimits
 from tir_gym.registration import cards
 from tir_gym.sandboxes.state import StateSandbox
@@ -296,6 +296,24 @@ def test_a_sandbox_that_breaks_is_a_typed_infrastructure_failure() -> None:
     assert truncated
     assert info["infra_error"]["kind"] == "sandbox_bug"
     assert "no route" in info["infra_error"]["message"]
+
+
+@pytest.mark.parametrize("broken", ["diff", "metrics"])
+def test_a_sandbox_that_breaks_at_the_end_is_an_infrastructure_failure_too(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise SandboxDied("it is gone")
+
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(act(("list_notes", {"owner": "ann"})))
+    monkeypatch.setattr(*((StateSandbox, "diff") if broken == "diff" else (NotebookEnv, "metrics")), gone)
+    _, reward, terminated, truncated, info = env.step("Moved.")
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert info["infra_error"]["kind"] == "sandbox_died"
+    assert env.trace().success is None
+    assert env.trace().turns[-1].reward == 0.0
 
 
 @pytest.mark.parametrize("name", ["explode", "babble"])

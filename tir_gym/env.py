@@ -223,11 +223,11 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
                 self._run_calls(episode, message, played, number)
             else:
                 self._talk(episode, message, played)
+            if episode.ending is None:
+                self._check_budgets(episode)
+            outcome = self._outcome(episode) if episode.terminated else None
         except InfrastructureError as error:
             return self._fail(episode, error)
-        if episode.ending is None:
-            self._check_budgets(episode)
-        outcome = self._outcome(episode) if episode.terminated else None
         limit = episode.prepared.task.limits.max_calls_per_turn
         seconds = episode.lap() if self.reward.seconds else 0.0
         event = TurnEvent.of(number, played, limit=limit, stage=stage, seconds=seconds)
@@ -238,7 +238,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             info |= self.user_turn_info(episode.prepared.task, episode.conversation.stage)
         terminated = truncated = False
         if episode.ending is not None:
-            self._conclude(episode, outcome, info)
+            try:
+                self._conclude(episode, outcome, info)
+            except InfrastructureError as error:  # of a family whose figures need a sandbox
+                return self._fail(episode, error)
             terminated = episode.terminated
             truncated = not terminated
         return Observation(map(dict, played.observation)), match.reward, terminated, truncated, info
@@ -432,6 +435,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         episode.infra_error = {"kind": error.kind, "tool": error.tool, "message": str(error)}
         played = episode.turns[-1]
         played.calls = played.results = played.observation = ()
+        played.reward, played.parts = 0.0, {}
+        episode.success, episode.checks, episode.turn_rewards = None, {}, ()
         return Observation(), 0.0, False, True, {"infra_error": dict(episode.infra_error), "ending": episode.ending}
 
     # Tasks and episodes.
