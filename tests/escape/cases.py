@@ -165,8 +165,8 @@ def _pictures(box: Box, target: Mapping[str, Any]) -> str:
         picture = box.snapshot()
         box.run("y = 1\nif 'spoil' in globals(): spoil()")
         box.restore(picture)
-        told = box.run("print('x' in globals(), 'y' in globals())").content
-        if told != "True False\n":
+        told = box.run("print('x' in globals(), 'y' in globals())")
+        if told.content != "True False\n" and told.error_kind != "died":  # who dies is told that all is lost
             return f"{target['word']} another state than the picture's: {told!r}"
         box.restore(picture)
     return ""

@@ -3,10 +3,12 @@ import os
 import socket
 import struct
 
-real_send = socket.socket.send
+real_send, me = socket.socket.send, os.getpid()
 
 
 def send(sock, data, *flags):
+    if os.getpid() == me or len(data) > 1:
+        return real_send(sock, data, *flags)
     gifts = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=200i", *gifts))
     for _ in range(3):

@@ -3,10 +3,12 @@ import os
 import socket
 import time
 
-real_fork, real_send = os.fork, socket.socket.send
+real_fork, real_send, me = os.fork, socket.socket.send, os.getpid()
 
 
 def send(sock, data, *flags):
+    if os.getpid() == me or len(data) > 1:
+        return real_send(sock, data, *flags)
     if real_fork() == 0:
         real_send(sock, data)
         time.sleep(1000)
