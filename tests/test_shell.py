@@ -413,6 +413,18 @@ def test_names_and_contents_may_be_any_bytes(shell: Sandbox) -> None:
     twin.close()
 
 
+def test_many_files_and_hollow_ones(shell: Sandbox) -> None:
+    before = shell.digest()
+    hollow = do(shell, "run", command="echo x > a; truncate -s 40M b c")
+    assert hollow.error_kind == "disk_limit"
+    assert "undone" in str(hollow.error)
+    assert shell.digest() == before
+    run(shell, "truncate -s 1M hole; for i in $(seq 100); do echo $i > n$i; done")
+    assert text_of(shell, "n77") == "77\n"
+    assert len(paths(shell)) == len(FILES) + 101
+    assert run(shell, "cat n[0-9]* | wc -l; wc -c < hole; ls | wc -l") == "100\n1048576\n105\n"
+
+
 def test_snapshots_forks_and_restores(shell: Sandbox) -> None:
     start = shell.snapshot()
     first = run(shell, "echo 1 > a; echo done")

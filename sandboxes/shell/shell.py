@@ -26,6 +26,9 @@ from tir_gym.sandboxes.slotted import Slot
 DATE = 1_735_689_600
 """When all files were changed, as commands see it: 2025-01-01 00:00:00 UTC."""
 
+_MOST_READ = 32
+"""Files fetched one by one; of more, the whole tree is."""
+
 
 class Shell(WorkTree):
     """A work tree and a slot for its commands, taken at the first command.
@@ -88,40 +91,60 @@ class Shell(WorkTree):
         _ask(slot, "unpack", tar=self._archive[1], wipe=True)
 
     def _read(self, slot: Slot) -> Tree:
-        """The tree as the command left it; files that it did not change are the same objects as before.
+        """The tree as the command left it; contents that it did not change are the same objects as before.
 
         Raises:
             DiskLimit: It is too large to be kept, as with files that are mostly holes.
         """
         reply = _ask(slot, "tree", marks=True)
         listed = reply["tree"]
-        if sum(entry.get("size", 0) for entry in listed.values()) > self._limits.disk:
-            raise DiskLimit(
-                f"the files would take more than {self._limits.disk} bytes; what the command wrote is undone"
-            )
-        if any("\\" in path for path in listed):  # perhaps a name that is no text, shown in another form
-            return unpacked(base64.b64decode(_ask(slot, "pack")["tar"]))
-        found: dict[str, Entry] = {}
-        for path, entry in sorted(listed.items()):
-            if entry["kind"] == "folder":
-                found[path] = Folder()
-            elif entry["kind"] == "link":
-                found[path] = Link(entry["target"])
-            elif entry["kind"] == "file":
-                found[path] = self._file(slot, path, entry)
+        size = sum(entry.get("size", 0) for entry in listed.values())
+        if size > self._limits.disk:
+            raise self._too_large()
+        changed = [
+            path for path, entry in listed.items() if entry["kind"] == "file" and self._known(path, entry) is None
+        ]
+        # A path with a backslash may be a name that is no text, shown in another form.
+        if len(changed) > _MOST_READ or any("\\" in path for path in listed):
+            found = self._whole(slot, listed)
+            if size != sum(len(entry.content) for entry in found.values() if isinstance(entry, File)):
+                raise self._too_large()
+        else:
+            found = {path: entry for path in sorted(listed) if (entry := self._entry(slot, path, listed[path]))}
         if found != self.tree:
             return found
         if reply["untouched"]:
             self._held = self.tree
         return self.tree
 
-    def _file(self, slot: Slot, path: str, entry: Mapping[str, Any]) -> File:
-        executable = bool(entry["mode"] & 0o100)
+    def _whole(self, slot: Slot, listed: Mapping[str, Any]) -> dict[str, Entry]:
+        """The tree in one piece. Holes are missing there, so files with holes are fetched, if their names are text."""
+        found = dict(unpacked(base64.b64decode(_ask(slot, "pack")["tar"])))
+        for path, entry in list(found.items()):
+            if isinstance(entry, File) and path in listed and listed[path].get("size") != len(entry.content):
+                found[path] = self._entry(slot, path, listed[path]) or entry
+        return found
+
+    def _entry(self, slot: Slot, path: str, row: Mapping[str, Any]) -> Entry | None:
+        """What stands at a path; `None` for pipes and the like, which end with their command."""
+        if row["kind"] == "folder":
+            return Folder()
+        if row["kind"] == "link":
+            return Link(row["target"])
+        if row["kind"] != "file":
+            return None
+        content = self._known(path, row)
+        if content is None:
+            content = base64.b64decode(_ask(slot, "read", path=path, max=self._limits.disk)["base64"])
+        return File(content, bool(row["mode"] & 0o100))
+
+    def _known(self, path: str, row: Mapping[str, Any]) -> bytes | None:
+        """The content of a file that is as it was."""
         old = self.tree.get(path)
-        if isinstance(old, File) and old.sha256 == entry["sha256"]:
-            return old if old.executable == executable else File(old.content, executable)
-        reply = _ask(slot, "read", path=path, max=self._limits.disk)
-        return File(base64.b64decode(reply["base64"]), executable)
+        return old.content if isinstance(old, File) and old.sha256 == row["sha256"] else None
+
+    def _too_large(self) -> DiskLimit:
+        return DiskLimit(f"the files would take more than {self._limits.disk} bytes; what the command wrote is undone")
 
 
 def _ask(slot: Slot, op: str, **fields: Any) -> dict[str, Any]:
