@@ -384,6 +384,23 @@ def test_what_a_command_prints_depends_on_the_tree_alone() -> None:
         assert (run(sandbox, look), sandbox.digest()) == first
 
 
+def test_a_folder_is_filled_again_only_when_something_has_touched_it(shell: Sandbox) -> None:
+    assert isinstance(shell, ShellSandbox)
+    inner = shell._shell
+    for command in ("cat notes.txt", "ls -R; grep -r o . > /dev/null", "(cd src; ls)"):
+        run(shell, command)
+        assert inner._held is inner.tree, command
+    for command in ("touch notes.txt", "echo x > $TMPDIR/x", "mkdir d; rmdir d", "mv notes.txt n; mv n notes.txt"):
+        run(shell, command)
+        assert inner._held is None, command
+        assert shell.diff() == {}
+    run(shell, "true")
+    do(shell, "write_file", path="notes.txt", text=FILES["notes.txt"])
+    assert run(shell, "stat -c %Y notes.txt") == "1735689600\n"
+    do(shell, "write_file", path="notes.txt", text="other\n")
+    assert run(shell, "cat notes.txt") == "other\n"
+
+
 @pytest.mark.parametrize("tier", ["A", "B"])
 def test_every_tier_gives_the_same_tree(tier: str) -> None:
     """Where the working folder is, and so absolute paths, is the tier's affair."""
