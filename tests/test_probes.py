@@ -29,7 +29,14 @@ from tir_gym.messages import Observation
 from tir_gym.records import ToolCall, Trace
 
 CALCULATOR = "tir_gym/Calculator-v0"
-SHIPPED = [CALCULATOR, "tir_gym/Assistant-v0", "tir_gym/Search-v0", "tir_gym/Code-v0", "tir_gym/Lookup-v0", "tir_gym/Files-v0"]
+SHIPPED = [
+    CALCULATOR,
+    "tir_gym/Assistant-v0",
+    "tir_gym/Search-v0",
+    "tir_gym/Code-v0",
+    "tir_gym/Lookup-v0",
+    "tir_gym/Files-v0",
+]
 
 
 def make_env(env_id: str = CALCULATOR, **options: Any) -> tir_gym.ToolEnv:
