@@ -160,12 +160,20 @@ def test_frames_are_taken_apart_however_they_arrive(frames: list[tuple[int, byte
 
 
 def test_a_silent_container_is_not_waited_for_beyond_the_deadline() -> None:
-    stream = Stream(FakeEngine(), "x")  # type: ignore[arg-type]
+    engine = FakeEngine()
+    stream = Stream(engine, "x")  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         stream.receive(1, time.monotonic() + 0.05)
     with pytest.raises(TimeoutError):
         stream.receive(1, time.monotonic() - 1)
+    assert not stream.ended
+    engine.far.sendall(framed(1, b"x"))
+    assert not stream.ended
+    engine.far.close()
+    assert stream.ended
+    assert stream.receive(1, time.monotonic() + 5) == b"x"
     stream.close()
+    assert stream.ended
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by Linux's /proc")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import re
 import signal
@@ -28,6 +29,7 @@ from tir_gym.sandbox import MIB, Limits
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.container import ContainerSandbox, build_image, connect, reap
 from tir_gym.sandboxes.container.reaping import OWNER
+from tir_gym.sandboxes.container.sandbox import containers as pool
 
 URL = os.environ.get("TIR_GYM_ENGINE_URL")
 KIND = os.environ.get("TIR_GYM_ENGINE_KIND")
@@ -223,8 +225,6 @@ found["namespace"] = syscall(272, 0x10000000)
 found["files"] = resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 1024
 print(json.dumps(found))
 """
-    import json
-
     found = json.loads(printed(box, probe))
     assert int(found.pop("CapEff"), 16) == int(found.pop("CapBnd"), 16) == 0
     assert found == {
@@ -241,6 +241,38 @@ print(json.dumps(found))
     assert terms["ReadonlyRootfs"] is True
     assert terms["Memory"] == terms["MemorySwap"] > 0
     assert terms["PidsLimit"] > 0
+
+
+def test_containers_can_be_started_ahead() -> None:
+    pool.ready = 1
+    try:
+        with ContainerSandbox(limits=QUICK, engine=URL) as sandbox:
+            printed(sandbox, "x = 1")
+            for _ in within(30, "another one is started"):
+                if len(containers()) == 2:
+                    break
+            with sandbox.fork() as twin, ContainerSandbox(limits=QUICK, engine=URL) as other:
+                assert printed(twin, "print(x)") == "1\n"
+                assert "NameError" in str(other.call(code("print(x)")).error)
+    finally:
+        pool.ready = 0
+        for _ in within(30, "those that nobody has used are closed"):
+            pool.close()
+            if containers() == set():
+                break
+
+
+def test_doctor_says_that_containers_work() -> None:
+    command = [sys.executable, "-c", "from tir_gym.cli import main; main()", "doctor", "--json"]
+    said = subprocess.run(command, env={**os.environ, "DOCKER_HOST": str(URL)}, capture_output=True, check=True).stdout
+    tiers = {tier["letter"]: tier["fault"] for tier in json.loads(said)["tiers"]}
+    assert tiers["D"] is None
+    if tiers["E"] is None:
+        with ContainerSandbox(limits=QUICK, engine=URL, runtime="runsc") as sandbox:
+            assert "gVisor" in printed(
+                sandbox, "import subprocess; print(subprocess.run('dmesg', capture_output=1).stdout)"
+            )
+    assert containers() == set()
 
 
 def test_a_network_is_there_only_where_it_is_named(box: ContainerSandbox) -> None:
@@ -338,8 +370,11 @@ def test_a_container_that_is_removed_from_outside_is_an_infrastructure_failure(b
     thread = threading.Thread(target=call)
     thread.start()
     time.sleep(0.5)
+    assert box._slot is not None
+    assert box._slot.alive
     connect(URL).client.api.remove_container(id, force=True)
     thread.join(10)
+    assert not box._slot.alive
     assert isinstance(caught[0], SandboxDied)
     assert caught[0].tool == "python"
     with pytest.raises(SandboxDied):  # it had a state, which is gone; it does not start over in silence
@@ -412,6 +447,8 @@ def test_a_daemon_that_dies_in_the_middle_of_a_call() -> None:
         with pytest.raises(SandboxDied, match="is gone") as caught:
             box.call(code("import time; time.sleep(60)"))
         assert caught.value.kind == "sandbox_died"
+        assert idle._slot is not None
+        assert not idle._slot.alive, "nobody has asked it anything"
         with pytest.raises(SandboxDied):
             idle.call(code("print(x)"))
         for _ in within(10, "what ran in the containers ends"):

@@ -3,6 +3,6 @@
 from tir_gym.sandboxes.container.engine import Engine, connect
 from tir_gym.sandboxes.container.image import DEFAULT_IMAGE, build_image
 from tir_gym.sandboxes.container.reaping import reap
-from tir_gym.sandboxes.container.sandbox import ContainerSandbox
+from tir_gym.sandboxes.container.sandbox import ContainerSandbox, fault
 
-__all__ = ["DEFAULT_IMAGE", "ContainerSandbox", "Engine", "build_image", "connect", "reap"]
+__all__ = ["DEFAULT_IMAGE", "ContainerSandbox", "Engine", "build_image", "connect", "fault", "reap"]

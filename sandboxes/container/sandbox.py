@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import functools
+import os
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tir_gym.errors import UsageError
+from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
+from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.container.commit import Kept, keep, kept
 from tir_gym.sandboxes.container.engine import connect, failures, sdk
@@ -20,6 +23,9 @@ from tir_gym.sandboxes.slotted import Files, Slot
 
 containers = SlotPool(max_live=256, ready=0)
 """The containers of this process. Set `ready` to have some started ahead, at some thirty megabytes each."""
+
+atexit.register(containers.close)
+os.register_at_fork(after_in_child=containers.start_over)
 
 
 class ContainerSandbox(PythonSandbox):
@@ -104,3 +110,18 @@ class ContainerSandbox(PythonSandbox):
 
     def _content_before(self, path: str) -> bytes:
         return self._files[path] if path in self._files else self._kept.contents.get(path, b"")
+
+
+def fault(runtime: str | None = None, *, engine: str | None = None) -> str | None:
+    """Why containers cannot be had here; `None` where one starts and works. Tried each time.
+
+    Args:
+        runtime: See `ContainerSandbox`.
+        engine: See `connect`.
+    """
+    try:
+        with ContainerSandbox(runtime=runtime, engine=engine) as sandbox:
+            result = sandbox.call(ToolCall("python", {"code": "print(6 * 7)"}))
+    except (MissingExtra, InfrastructureError) as error:
+        return str(error)
+    return None if result == ToolResult("42\n") else f"it starts and then fails: {result}"

@@ -118,8 +118,8 @@ class ContainerSlot:
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be made; that the engine has died meanwhile shows at the next one."""
-        return self._end.alive
+        """Whether requests can be made: it is open, and neither the container nor the engine has ended."""
+        return self._end.alive and not self._stream.ended
 
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask the supervisor.
@@ -128,7 +128,7 @@ class ContainerSlot:
             SandboxDied: The container is gone or answers no more.
         """
         with self._lock:
-            if not self.alive:
+            if not self._end.alive:
                 raise SandboxDied(f"container {self.id[:12]} is closed")
             self._number += 1
             if op == "snapshot":

@@ -5,6 +5,7 @@ Engines send both on one connection, in frames: one byte for the stream, three o
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -40,6 +41,16 @@ class Stream:
     def errors(self) -> str:
         """The end of what the container has said on its error stream so far."""
         return self._errors.decode(errors="replace").strip()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other end has hung up. Reads nothing, so that it can be asked while somebody else reads."""
+        poll = select.poll()
+        try:
+            poll.register(self._socket, getattr(select, "POLLRDHUP", 0))
+            return bool(poll.poll(0))
+        except (OSError, ValueError):
+            return True
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it.

@@ -15,7 +15,7 @@ import typer
 from tir_gym.cli import exits
 from tir_gym.cli.options import AsJson
 from tir_gym.cli.printing import print_json, print_table, say
-from tir_gym.errors import MissingExtra, SandboxUnavailable, UsageError
+from tir_gym.errors import UsageError
 
 Require = Annotated[
     str | None, typer.Option("--require", metavar="TIER", help="Exit 1 unless this tier works: A, B, C, D or E.")
@@ -97,15 +97,9 @@ def _print(tiers: list[Tier], extras: dict[str, bool]) -> None:
 
 
 def _engine_fault(runtime: str | None) -> str | None:
-    from tir_gym.sandboxes.container.engine import connect
+    from tir_gym.sandboxes.container import fault
 
-    try:
-        engine = connect()
-    except (MissingExtra, SandboxUnavailable) as error:
-        return str(error)
-    if runtime is not None and runtime not in engine.runtimes:
-        return f"{engine} has no runtime {runtime!r}; its runtimes: {', '.join(engine.runtimes) or 'none told'}"
-    return None
+    return fault(runtime)
 
 
 def _wasi_fault() -> str | None:
