@@ -1,6 +1,6 @@
 """How long does a call to an MCP server take? A kept session, ours, and a new session for each call, in one run.
 
-    python benchmarks/mcp_calls.py [--calls N]
+    python benchmarks/mcp_calls.py [--calls N] [--rounds N]
 
 A tool that adds two numbers, in a server of the SDK's: in memory, as a program over stdio, and over streamable HTTP.
 Asked by our sandbox through its asynchronous and its synchronous face, by the SDK's own client with one session kept,
@@ -34,7 +34,6 @@ from tir_gym.sandboxes.state import State, StateSandbox, World
 from tir_gym.tool import Toolkit, tool
 
 ADD = ToolCall("add", {"a": 1, "b": 2})
-ROUNDS = 10
 Row = tuple[str, Callable[[], Awaitable[Any]], bool, int]
 """What it says, one call, whether all of it runs in this process, and calls a round."""
 
@@ -63,7 +62,8 @@ def add(state: State, a: int, b: int) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=100, help="calls a round, of ten")
+    parser.add_argument("--calls", type=int, default=100, help="calls a round")
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--serve", choices=["stdio", "http"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -72,12 +72,14 @@ def main() -> None:
     elif options.serve == "http":
         server().run("streamable-http", port=options.port, json_response=True)
     else:
-        print(f"mcp {version('mcp')}, Python {sys.version.split()[0]}, {ROUNDS} rounds of {options.calls} calls")
+        print(
+            f"mcp {version('mcp')}, Python {sys.version.split()[0]}, {options.rounds} rounds of {options.calls} calls"
+        )
         with http() as url:
-            asyncio.run(measure(options.calls, url))
+            asyncio.run(measure(options.rounds, options.calls, url))
 
 
-async def measure(calls: int, url: str) -> None:
+async def measure(rounds: int, calls: int, url: str) -> None:
     program = {"command": sys.executable, "args": [__file__, "--serve", "stdio"]}
     stdio = StdioServerParameters(command=sys.executable, args=[__file__, "--serve", "stdio"])
     async with contextlib.AsyncExitStack() as stack:
@@ -109,13 +111,13 @@ async def measure(calls: int, url: str) -> None:
         rows.append(("in memory, a sandbox of ours served: asynchronous", lambda: served.acall(ADD), True, calls))
         batch = lambda: served.arun_turn([ADD] * 64)  # noqa: E731
         rows.append(("in memory, a sandbox of ours served: 64 calls in one turn", batch, True, max(1, calls // 50)))
-        await report(rows)
+        await report(rounds, rows)
 
 
-async def report(rows: list[Row]) -> None:
+async def report(rounds: int, rows: list[Row]) -> None:
     times: dict[str, list[float]] = {name: [] for name, *_ in rows}
     cpu: dict[str, list[float]] = {name: [] for name, *_ in rows}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for name, call, _, calls in rows:
             begin = time.process_time()
             took = []
