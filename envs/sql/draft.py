@@ -16,6 +16,9 @@ from tir_gym.envs.sql.same_sql import stamped
 from tir_gym.envs.sql.schemas import SCHEMAS
 from tir_gym.records import GoldCall
 
+_SHOWN = 2
+"""Rows of each table that an agent is shown."""
+
 
 class Infeasible(Exception):
     """This database does not lend itself to that question: a tie, nothing found, or nothing to change."""
@@ -46,6 +49,8 @@ class Draft:
         self.name, self.split, self.rng = name, split, rng
         self.schema = SCHEMAS[name.schema]
         self.database = make_database(name).connect()
+        self.tables = self._tables()
+        """The tables as an agent is told of them: their definitions, and what rows look like."""
         self.sentences: list[str] = []
         self.calls: list[GoldCall] = []
         self.after: list[tuple[int, int]] = []
@@ -100,6 +105,13 @@ class Draft:
         self._say(change.words[self.split], fields, it)
         self.used |= {change.key, change.table}
         self.keys.append(change.key)
+
+    def _tables(self) -> str:
+        schema, told = self.schema, []
+        for table, definition in zip(schema.tables, schema.ddl().split(";\n"), strict=False):
+            rows = self.database.execute(f"SELECT * FROM {table} ORDER BY id LIMIT {_SHOWN}").fetchall()
+            told.append(f"{definition};\n-- such as {', '.join(map(str, rows))}\n")
+        return "\n".join(told)
 
     def fields(self) -> dict[str, str]:
         """What the braces of questions and changes stand for; drawn anew each time where it is drawn."""

@@ -26,18 +26,15 @@ _WRITING = 0.4
 _DRAWS = 300
 
 _SYSTEM = """\
-You answer questions about a database and change it, with SQL. {dialect}
+You answer questions about a database and change it, with SQL that SQLite and PostgreSQL both understand. Ids of new \
+rows are given by the database.
 
-The tables:
-
-{ddl}
+{tables}
 - Ask one thing at a time: one query for each thing that is asked, which returns that one value in one row.
 - Change only what the request says.
 - When all is done, say so. If something was asked, give the bare answers in the order of the questions, separated by \
 commas, inside <answer></answer>: names and numbers as the database gives them, without quotation marks or units, a \
 day as YYYY-MM-DD, a month as YYYY-MM."""
-
-_DIALECTS = "It is plain SQL that SQLite and PostgreSQL both understand; ids of new rows are given by the database."
 
 
 def make_task(split: Split, number: int, rows: int | None) -> Task:
@@ -106,7 +103,7 @@ def _task(id: str, seed: int, draft: Draft, writes: int) -> Task:
     return Task(
         id=id,
         messages=(
-            {"role": "system", "content": _SYSTEM.format(dialect=_DIALECTS, ddl=draft.schema.ddl())},
+            {"role": "system", "content": _SYSTEM.format(tables=draft.tables)},
             {"role": "user", "content": " ".join(draft.sentences)},
         ),
         tools=toolkit_specs(bool(writes)),

@@ -61,6 +61,11 @@ class Schema:
     thing_tails: tuple[str, ...]
     """A thing is called by one of each."""
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables, in the order of their definitions."""
+        return tuple(noun.table for noun in (self.groups, self.things, self.people, self.events))
+
     def ddl(self) -> str:
         """The tables, in SQL that SQLite and PostgreSQL read alike."""
         return f"""\
