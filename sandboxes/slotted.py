@@ -129,7 +129,9 @@ class SlotSandbox(Sandbox, Injected):
         with self._lock:
             if self._slot is None:
                 return Picture(tuple(self._log), tree=self._tree)
-            id = self.request("snapshot", changes=False)["id"]
+            id = self.request("snapshot", changes=False).get("id")
+            if id is None:  # the slot keeps so many already, or has no room for another
+                return Picture(tuple(self._log), tree=_packed(self._slot))
             picture = Picture(tuple(self._log), self._slot, id)
             # Not asked for at once: whoever collects garbage may be in the middle of another request.
             weakref.finalize(picture, self._dropped.append, id)
@@ -138,9 +140,11 @@ class SlotSandbox(Sandbox, Injected):
     def restore(self, snapshot: Picture) -> None:
         with self._lock:
             if snapshot.slot is not None and snapshot.slot is self._slot and self._slot.alive:
-                self.request("restore", changes=False, id=snapshot.id)
-                self._log = list(snapshot.log)
-                return
+                reply = self.request("restore", changes=False, id=snapshot.id)
+                # Code may end the processes that hold its pictures; then its calls are played again like elsewhere.
+                if "error" not in reply and not reply.get("lost"):
+                    self._log = list(snapshot.log)
+                    return
             tree = _tree_of(snapshot)
             self._give_back()
             self._log, self._tree = list(snapshot.log), tree
@@ -195,12 +199,16 @@ class SlotSandbox(Sandbox, Injected):
         slot = self.lease()
         try:
             if self._files:
-                slot.request("write", files={path: _as_field(data) for path, data in self._files.items()})
+                reply = slot.request("write", files={path: _as_field(data) for path, data in self._files.items()})
+                if "error" in reply:
+                    raise UsageError(f"files: {reply['error']}; give less, or a larger limit")
             if self.keeps_variables or self._tree is None:
                 for op, fields in self._log:
                     slot.request(op, **fields)
             if self._tree is not None:
-                slot.request("unpack", tar=base64.b64encode(self._tree).decode())
+                reply = slot.request("unpack", tar=base64.b64encode(self._tree).decode())
+                if "error" in reply:
+                    raise SandboxDied(f"the files of the picture cannot be put back: {reply['error']}")
         except BaseException:
             slot.close()
             raise
@@ -270,13 +278,16 @@ def _tree_of(picture: Picture) -> bytes | None:
     if picture.slot is None or not picture.log:
         return picture.tree
     try:
-        return base64.b64decode(picture.slot.request("pack", id=picture.id)["tar"])
+        return _packed(picture.slot, id=picture.id)
     except SandboxDied:
         return None  # the calls are played again, and make the files once more
 
 
-def _packed(slot: Slot) -> bytes:
-    return base64.b64decode(slot.request("pack")["tar"])
+def _packed(slot: Slot, **which: Any) -> bytes:
+    reply = slot.request("pack", **which)
+    if "error" in reply:
+        raise SandboxDied(f"the work folder cannot be packed: {reply['error']}")
+    return base64.b64decode(reply["tar"])
 
 
 def _checked_path(path: str) -> str:

@@ -16,7 +16,7 @@ from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.jail import JailSandbox, lease_slot
 from tir_gym.sandboxes.jail.pool import SlotPool, slots
 
-QUICK = Limits(wall_seconds=5, cpu_seconds=1, memory=128 * MIB, processes=16, files=64, disk=4 * MIB, output=4096)
+QUICK = Limits(wall_seconds=60, cpu_seconds=1, memory=128 * MIB, processes=16, files=64, disk=4 * MIB, output=4096)
 
 
 def code(text: str) -> ToolCall:
@@ -78,7 +78,7 @@ def test_the_agent_s_mistakes_are_data(jail: JailSandbox) -> None:
         ("memory_limit", "x = []\nwhile True: x.append(bytearray(10**6))"),
         ("disk_limit", "open('big', 'wb').write(bytes(8 * 2**20))"),
         ("file_limit", "for i in range(1000): open(f'f{i}', 'w').close()"),
-        ("process_limit", "import threading, time\nfor _ in range(64): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"),
+        ("process_limit", "import threading as t, time\nfor _ in range(64): t.Thread(target=time.sleep, args=(9,), daemon=True).start()"),
         ("output_limit", "print('x' * 10000)"),
         ("died", "import os; os._exit(3)"),
         ("died", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
@@ -86,7 +86,9 @@ def test_the_agent_s_mistakes_are_data(jail: JailSandbox) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("mode", ["session", "fresh"])
 def test_each_limit_is_an_error_of_its_own_and_the_next_call_works(mode: str, kind: str, text: str) -> None:
-    with make_sandbox("jail", limits=QUICK, modules=(), mode=mode) as sandbox:
+    # On a busy machine a second of processor time can take a while.
+    limits = QUICK.model_copy(update={"wall_seconds": 2.0}) if kind == "time_limit" else QUICK
+    with make_sandbox("jail", limits=limits, modules=(), mode=mode) as sandbox:
         result = sandbox.call(code(text))
         assert result.error_kind == kind, result
         assert result.error
@@ -125,6 +127,31 @@ def test_a_picture_outlives_its_slot(jail: JailSandbox) -> None:
     assert printed(jail, "print(x, open('a').read())") == "5 kept\n"
 
 
+def test_a_picture_that_the_code_has_killed_is_made_again(jail: JailSandbox) -> None:
+    printed(jail, "x = 5; open('a', 'w').write('kept')")
+    picture = jail.snapshot()
+    others = "[int(pid) for pid in os.listdir('/proc') if pid.isdigit() and int(pid) != os.getpid()]"
+    jail.call(code(f"import os\nfor pid in {others}: os.kill(pid, 9)"))
+    printed(jail, "x = 6")
+    jail.restore(picture)
+    assert printed(jail, "print(x, open('a').read())") == "5 kept\n"
+
+
+def test_pictures_without_number_can_be_had_back(jail: JailSandbox) -> None:
+    pictures = []
+    for number in range(80):
+        printed(jail, f"x = {number}")
+        pictures.append(jail.snapshot())
+    for number in (0, 79, 40):
+        jail.restore(pictures[number])
+        assert printed(jail, "print(x)") == f"{number}\n"
+
+
+def test_files_that_do_not_fit_are_the_caller_s_mistake() -> None:
+    with pytest.raises(UsageError, match="files:"):
+        JailSandbox(limits=QUICK, modules=(), files={"big": bytes(8 * MIB)}).call(code("1"))
+
+
 def test_a_fork_goes_its_own_way(jail: JailSandbox) -> None:
     printed(jail, "x = 1; open('a', 'w').write('both')")
     with jail.fork() as twin:
@@ -144,7 +171,9 @@ def test_the_tree_is_the_state() -> None:
         printed(sandbox, "print(open('kept.txt').read())")
         assert (sandbox.digest(), sandbox.diff()) == (untouched, {})
         printed(sandbox, "import os; os.remove('gone.txt'); open('old/changed.txt', 'w').write('two')")
-        printed(sandbox, "import os; os.mkdir('new'); open('new/b', 'wb').write(bytes([255])); os.symlink('b', 'new/l')")
+        printed(
+            sandbox, "import os; os.mkdir('new'); open('new/b', 'wb').write(bytes([255])); os.symlink('b', 'new/l')"
+        )
         rows = sandbox.diff()["files"]
         assert rows["gone.txt"] == {"before": {"kind": "file", "executable": False, "text": "g"}, "after": {}}
         assert rows["old/changed.txt"]["after"]["text"] == "two"
