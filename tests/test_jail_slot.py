@@ -130,6 +130,7 @@ def test_chance_is_seeded(start: Callable[..., Slot], mode: str) -> None:
         assert out(one, code, mode) == out(other, code, mode)
     assert out(one, code, mode, seed=7) == out(other, code, mode, seed=7)
     assert out(one, code, mode, seed=7) != out(one, code, mode, seed=8)
+    assert out(one, code, mode, seed=-(1 << 80)) == out(other, code, mode, seed=-(1 << 80))
     assert out(one, code.replace("numpy.random", "random").replace("rand()", "random()"), "fresh") != ""
 
 
@@ -436,6 +437,29 @@ def test_many_snapshots_leave_no_zombies_and_room_for_processes(start: Callable[
     for picture in pictures:
         slot.request("drop", id=picture)
     assert out(slot, "print(x)") == "3\n"
+
+
+def test_a_snapshot_outlives_the_session_that_is_ended_for_a_limit(slot: Slot) -> None:
+    out(slot, "x = 1")
+    picture = slot.request("snapshot")["id"]
+    code = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(1000)"
+    assert call(slot, code, limits={"wall_seconds": 0.5})["status"] == "time_limit"
+    assert slot.request("restore", id=picture) == {"ok": True, "lost": False}
+    assert out(slot, "print(x)") == "1\n"
+
+
+def test_a_snapshot_that_was_killed_gives_a_new_session(slot: Slot) -> None:
+    """The agent's code can end its own pictures, where it may signal; that is its loss, and no failure."""
+    out(slot, "x = 1; open('f', 'w').write('f')")
+    picture = slot.request("snapshot")["id"]
+    call(slot, "import os; os.kill(-1, 9)", "fresh")
+    reply = slot.request("restore", id=picture)
+    assert reply["ok"] is True
+    again = call(slot, "print(x, open('f').read())")
+    if reply["lost"]:
+        assert (again["status"], again["lost"]) == ("raised", True)
+        again = call(slot, "print(1, open('f').read())")
+    assert (again["status"], again["out"]) == ("ok", "1 f\n")
 
 
 def test_fresh_calls_and_commands_leave_session_and_snapshots_alive(slot: Slot) -> None:

@@ -117,26 +117,17 @@ def begin(seed: int) -> dict[str, Any]:
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv = [NAME]
-    sow(seed)
+    if seed:  # they come seeded with 0 from the supervisor
+        sow(seed)
     return main.__dict__
 
 
 def sow(seed: int) -> None:
-    """Seed the generators that programs use without saying so. They come seeded with 0 (`sow_first`)."""
-    if seed == 0:
-        return
+    """Seed the generators that programs use without saying so."""
     random.seed(seed)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed(seed % (1 << 32))
-
-
-def sow_first() -> None:
-    """Seed them with 0, in the supervisor, which every interpreter of the slot is forked from."""
-    random.seed(0)
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed(0)
 
 
 def run(code: str, scope: dict[str, Any]) -> tuple[int, int]:

@@ -81,7 +81,7 @@ class Supervisor:
         }
 
         gc.freeze()
-        interpreter.sow_first()
+        interpreter.sow(0)
 
     def serve(self) -> None:
         """Answer requests until the host is gone. Ends all processes of the slot before it returns."""
@@ -121,7 +121,7 @@ class Supervisor:
         nonce = os.urandom(16)
 
         def script() -> None:
-            interpreter.run_script(request["code"], int(request.get("seed") or 0), nonce, 3)
+            interpreter.run_script(request["code"], _seed(request) or 0, nonce, 3)
 
         return self._once(request, script, nonce)
 
@@ -248,7 +248,7 @@ class Supervisor:
     def _in_session(self, request: dict[str, Any]) -> dict[str, Any]:
         limits = self._limits_of(request)
         self._wake()
-        seed = request.get("seed")
+        seed = _seed(request)
         lost = self._sessions.lost
         self._processes.forget()
         notebook = self._sessions.begin(limits, seed or 0)
@@ -270,7 +270,7 @@ class Supervisor:
             self._sessions.lost = False
         else:
             code_of = self._sessions.end()
-            self._processes.kill(self._sessions.pids())
+            self._frozen = self._processes.kill(self._sessions.pids()) or self._frozen
             self._judge(call, b"", nonce, code_of)
             self._sessions.lost = False  # it is told now
             lost = True
@@ -340,7 +340,11 @@ class Supervisor:
 
     def _limits_of(self, request: dict[str, Any]) -> dict[str, Any]:
         asked = request.get("limits")
-        return {**self._limits, **asked} if asked else self._limits
+        if not asked:
+            return self._limits
+        limits = {**self._limits, **asked}
+        limits["output"] = min(limits["output"], self._limits["output"])  # the host has prepared for no more
+        return limits
 
     def _memory_of(self, notebook: Notebook) -> int:
         text = self._processes.read(notebook.pid, "statm").split()
@@ -388,6 +392,11 @@ class Supervisor:
             self._processes.freeze()
             self._frozen = True
         return set(self._processes.pids())
+
+
+def _seed(request: dict[str, Any]) -> int | None:
+    seed = request.get("seed")
+    return None if seed is None else int(seed) % (1 << 63)
 
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
