@@ -18,6 +18,12 @@ from tir_gym.sandboxes.jail.pool import SlotPool, slots
 
 QUICK = Limits(wall_seconds=60, cpu_seconds=1, memory=128 * MIB, processes=16, files=64, disk=4 * MIB, output=4096)
 
+THREADS = """
+import threading, time
+for _ in range(64):
+    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+"""
+
 
 def code(text: str) -> ToolCall:
     return ToolCall("python", {"code": text})
@@ -78,7 +84,7 @@ def test_the_agent_s_mistakes_are_data(jail: JailSandbox) -> None:
         ("memory_limit", "x = []\nwhile True: x.append(bytearray(10**6))"),
         ("disk_limit", "open('big', 'wb').write(bytes(8 * 2**20))"),
         ("file_limit", "for i in range(1000): open(f'f{i}', 'w').close()"),
-        ("process_limit", "import threading as t, time\nfor _ in range(64): t.Thread(target=time.sleep, args=(9,), daemon=True).start()"),
+        ("process_limit", THREADS),
         ("output_limit", "print('x' * 10000)"),
         ("died", "import os; os._exit(3)"),
         ("died", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
