@@ -281,7 +281,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "picture_after_bombs",
         "",
-        limits={**SHORT, "memory": 256 * MIB, "processes": 16},
+        limits={"wall_seconds": 6.0, "memory": 256 * MIB, "processes": 16},
         tells={"bytes": 40 * MIB},
         after=_pictures,
         control=NO_PICTURES,
@@ -340,7 +340,13 @@ CASES: tuple[Case, ...] = (
     ),
     Case("bomb_memory_forked", "said memory", ends=("memory_limit", "died"), limits=MEMORY, tells=BYTES),
     Case("bomb_memory_shared", "said memory", ends=("memory_limit", "raised", "died"), limits=MEMORY, tells=BYTES),
-    Case("bomb_memory_hidden", "said memory", ends=(None, "memory_limit"), limits=MEMORY, tells=BYTES),
+    Case(
+        "bomb_memory_hidden",
+        "said memory",
+        ends=(None, "memory_limit"),
+        limits={**MEMORY, "disk": 8 * MIB},
+        tells=BYTES,
+    ),
     Case(
         "bomb_pipes",
         "said",

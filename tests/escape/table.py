@@ -78,7 +78,9 @@ def shown(table: str, columns: Iterable[str]) -> dict[tuple[str, str], str]:
         fields = [field.strip() for field in line.strip().strip("|").split(" | ")]
         name = re.fullmatch(r"`(\w+)`", fields[0])
         if name is not None:
-            found.update({(name[1], column): field.strip(" |") for column, field in zip(columns, fields[2:], strict=False)})
+            found.update(
+                {(name[1], column): field.strip(" |") for column, field in zip(columns, fields[2:], strict=False)}
+            )
     return found
 
 

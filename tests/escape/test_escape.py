@@ -71,11 +71,11 @@ def attackers() -> Iterator[Attackers]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize(("backend", "user"), backends())
 def test_attack_fails(case: Case, backend: str, user: str, attackers: Attackers) -> None:
-    if case.name in OPEN:
-        pytest.xfail("found and not yet closed")
     for mode in case.modes if user == "root" or not ROOT else case.modes[:1]:
         seen = attackers.of(backend, user).attack(case, mode)
         told = f"{case.name} ({mode}): {case.about}\n{seen['shown']}"
+        if case.name in OPEN and (seen["hits"] or seen["kind"] not in case.ends):
+            pytest.xfail("found and not yet closed")
         assert seen["hits"] == {}, f"it got through: {seen['hits']}\n{told}"
         assert seen["kind"] in case.ends, f"it ended as {seen['kind']}, expected one of {case.ends}\n{told}"
 
