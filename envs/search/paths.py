@@ -152,9 +152,22 @@ def gold_of(question: Question, sandbox: StateSandbox) -> GoldTrace:
         path = Path(sandbox)
         for visit in visits:
             path.visit(visit)
+        _see_that_nothing_is_skipped(path, visits)
         told = [Told(min(each.visit, len(visits) - 1), each.text) for each in question.told]
         traces += answered(path, question.answer, [path.source(each) for each in told])
     return traces[0].model_copy(update={"alternatives": tuple(traces[1:])})
+
+
+def _see_that_nothing_is_skipped(path: Path, visits: Sequence[Visit]) -> None:
+    """See that whoever opens what a search gives first does not stumble on a document that comes later.
+
+    Raises:
+        Infeasible: One would.
+    """
+    searches = [content["results"] for content in path.contents if "results" in content]
+    for n, results in enumerate(searches):
+        if results[0]["title"] in [visit.title for visit in visits[n + 1 :]]:
+            raise Infeasible(f"a search for {visits[n].query!r} gives {results[0]['title']!r} first")
 
 
 def answered(path: Path, answer: Any, sources: Sequence[Ref], *, quoted: bool = True) -> list[GoldTrace]:
