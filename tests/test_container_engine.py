@@ -341,7 +341,8 @@ if {end!r} == "ctrl-c":
     assert containers() == before
 
 
-def test_what_an_owner_left_before_it_could_start_it_is_reaped() -> None:
+def left_behind() -> str:
+    """The id of a container whose owner was killed before it could start it."""
     program = f"""
 import os
 from tir_gym.sandbox import Limits
@@ -352,8 +353,23 @@ os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     (left,) = containers()
+    return left
+
+
+def test_what_an_owner_left_before_it_could_start_it_is_reaped() -> None:
+    assert reap(connect(URL)) == []
+    left = left_behind()
     assert reap(connect(URL)) == [left]
     assert containers() == set()
+    left_behind()
+    program = f"""
+from tir_gym.records import ToolCall
+from tir_gym.sandboxes import make_sandbox
+with make_sandbox("container", engine={URL!r}) as box:
+    print(box.call(ToolCall("python", {{"code": "print(7)"}})).content)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, containers()) == ("7\n\n", set()), "whoever comes next clears up"
 
 
 def test_a_container_that_is_removed_from_outside_is_an_infrastructure_failure(box: ContainerSandbox) -> None:

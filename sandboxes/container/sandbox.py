@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import functools
+import logging
 import os
 from collections.abc import Iterable
 from functools import partial
@@ -14,12 +15,15 @@ from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.container.commit import Kept, keep, kept
-from tir_gym.sandboxes.container.engine import connect, failures, sdk
+from tir_gym.sandboxes.container.engine import Engine, connect, failures, sdk
 from tir_gym.sandboxes.container.image import DEFAULT_IMAGE, missing
+from tir_gym.sandboxes.container.reaping import reap
 from tir_gym.sandboxes.container.slot import ContainerSlot, Terms
 from tir_gym.sandboxes.jail.pool import SlotPool
 from tir_gym.sandboxes.python import Mode, PythonSandbox
 from tir_gym.sandboxes.slotted import Files, Slot
+
+log = logging.getLogger("tir_gym.sandbox")
 
 containers = SlotPool(max_live=256, ready=0)
 """The containers of this process. Set `ready` to have some started ahead, at some thirty megabytes each."""
@@ -81,6 +85,7 @@ class ContainerSandbox(PythonSandbox):
 
     def lease(self) -> Slot:
         engine = connect(self.engine)
+        _reap_once(os.getpid(), engine)
         return containers.lease((engine.url, self.terms), partial(ContainerSlot, engine, self.terms))
 
     def commit(self, tag: str) -> str:
@@ -110,6 +115,13 @@ class ContainerSandbox(PythonSandbox):
 
     def _content_before(self, path: str) -> bytes:
         return self._files[path] if path in self._files else self._kept.contents.get(path, b"")
+
+
+@functools.cache
+def _reap_once(process: int, engine: Engine) -> None:
+    """Remove what others have left, the first time that this process uses an engine."""
+    for id in reap(engine):
+        log.warning("removed container %s, whose owner has ended", id)
 
 
 def fault(runtime: str | None = None, *, engine: str | None = None) -> str | None:

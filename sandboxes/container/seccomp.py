@@ -11,6 +11,7 @@ import errno
 import json
 from typing import Any
 
+from tir_gym.errors import SandboxUnavailable
 from tir_gym.sandboxes.jail.inside.seccomp import (
     AF_UNIX,
     NAMESPACES,
@@ -39,9 +40,12 @@ def profile(architecture: str, *, network: bool = False) -> str:
         network: Whether sockets may be made.
 
     Raises:
-        OSError: There is no table for that processor.
+        SandboxUnavailable: There is no table for that processor.
     """
-    machine, name = ARCHITECTURES.get(architecture, (architecture, ""))
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise SandboxUnavailable(f"no filter for the engine's processor {architecture!r}; known: {known}")
+    machine, name = ARCHITECTURES[architecture]
     table = numbers(machine)
     allowed = {*table["allowed"], *NEEDED_BY_THE_SUPERVISOR, *(NETWORK if network else ())}
     rules = [_rule(sorted(allowed))]

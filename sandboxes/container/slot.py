@@ -1,7 +1,7 @@
 """A slot in a container of its own: the jail's supervisor as PID 1, driven over the container's pipe.
 
-The supervisor is sent to the container and not built into its image, so that any image with Python does.
-The engine's own way to run something in a container (`exec`) is not used: it takes twenty times as long.
+The supervisor is sent to the container and not built into its image, so that any image with Python does. The engine's
+own way to run something in a container (`exec`) is not used: it takes twenty times as long.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class ContainerSlot:
                 self._make_room()
             elif op == "drop":
                 self._pictures -= 1
-            seconds = self.limits.wall_seconds + GRACE
-            return self._exchange({"op": op, "n": self._number, **fields}, seconds)
+            wall = (fields.get("limits") or {}).get("wall_seconds", self.limits.wall_seconds)
+            return self._exchange({"op": op, "n": self._number, **fields}, wall + GRACE)
 
     def close(self) -> None:
         """End the container. Safe to call twice."""
@@ -187,8 +187,9 @@ class ContainerSlot:
             if length > self._largest():
                 raise wire.Broken(f"an answer of {length} bytes")
             reply = wire.parse(self._stream.receive(length, deadline))
-            if reply.get("n") != message["n"]:
-                raise wire.Broken(f"an answer to request {reply.get('n')!r} instead of {message['n']}")
+            number = reply.pop("n", None)
+            if number != message["n"]:
+                raise wire.Broken(f"an answer to request {number!r} instead of {message['n']}")
             return reply
         except BaseException as error:
             # Whatever came in between, a Ctrl-C too, half an answer may be left in the pipe.
