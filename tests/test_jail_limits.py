@@ -117,6 +117,24 @@ def test_memory(start: Callable[..., Slot], mode: str, code: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_memory_in_sockets(start: Callable[..., Slot], mode: str) -> None:
+    slot = start(memory=48 * MIB)
+    if slot.tier == "B":
+        pytest.skip("sockets are counted by their network, and tier B has none of its own")
+    code = (
+        "import socket, time\n"
+        "kept = [socket.socketpair() for _ in range(200)]\n"
+        "for pair in kept:\n"
+        "    for end in pair:\n"
+        "        end.setblocking(False)\n"
+        "        try: end.send(bytes(1 << 18))\n"
+        "        except BlockingIOError: pass\n"
+        "time.sleep(30)"
+    )
+    assert run(slot, code, mode)["status"] == "memory_limit"
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_memory_that_is_enough(start: Callable[..., Slot], mode: str) -> None:
     slot = start(memory=100 * MIB)
     assert run(slot, "b = bytes([1]) * (80 << 20)\ndel b", mode)["status"] == "ok"

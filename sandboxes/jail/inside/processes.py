@@ -147,10 +147,12 @@ class Processes:
             _kib(text, b"\nThreads:") >> 10,
         )
 
-    def cpu(self, pid: int) -> float:
-        """Seconds of processor time of a process and of the children it has reaped."""
-        fields = self.stat(pid)
-        return cpu_clock(pid) + (int(fields[13]) + int(fields[14])) / CLOCK_TICKS if fields else 0.0
+    def sockets(self) -> int:
+        """How many sockets there are in this slot's network; 0 where it has none of its own."""
+        if not self.init:
+            return 0
+        first = self.read(os.getpid(), "net/sockstat").split(b"\n", 1)[0].split()
+        return int(first[2]) if len(first) == 3 else 0
 
     def stat(self, pid: int) -> list[bytes]:
         """The fields of a process's `stat` after its name, beginning with the state; empty if it is gone."""

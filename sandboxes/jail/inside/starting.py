@@ -63,6 +63,7 @@ class Starter:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
         resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_SIGPENDING, _within_hard(resource.RLIMIT_SIGPENDING, 256, 256))
         resource.setrlimit(resource.RLIMIT_FSIZE, _within_hard(resource.RLIMIT_FSIZE, disk, disk))
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, self._open_files))

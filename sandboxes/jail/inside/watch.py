@@ -16,6 +16,8 @@ from .processes import CLOCK_TICKS, Processes, Usage, cpu_clock
 
 FIRST_LOOK = 0.01
 LONGEST_PAUSE = 0.03
+FREE_SOCKETS = 32
+SOCKET_BYTES = 212992
 
 
 class Watch:
@@ -100,6 +102,10 @@ class Watch:
     def _over(self, uses: dict[int, Usage]) -> bool:
         limit = self._limits["memory"]
         inherited = self._inherited
+        # What lies in sockets belongs to no process. Each may hold as much as one may by default.
+        in_sockets = max(0, self._processes.sockets() - FREE_SOCKETS) * SOCKET_BYTES
+        if in_sockets > limit:
+            return True
         quick = sum(max(0, use.anonymous - inherited.anonymous) + use.shared for use in uses.values())
         whole = sum(use.anonymous + use.shared for use in uses.values())
         hidden = any(use.reserved - inherited.reserved > limit / 4 for use in uses.values())
