@@ -77,6 +77,7 @@ def test_what_reaches_outside_the_database_is_refused(sandbox: SqlSandbox, sql: 
 @pytest.mark.parametrize("sql", ["PRAGMA table_info(people)", "SELECT name FROM pragma_table_info('people')"])
 def test_reading_the_schema_is_no_sin(sandbox: SqlSandbox, sql: str) -> None:
     assert "since" in str(query(sandbox, sql))
+    assert query(sandbox, "SELECT value FROM json_each('[7]')") == [[7]]
     assert query(sandbox, "SELECT COUNT(*) FROM sqlite_master WHERE type = 'view'") == [[1]]
 
 
@@ -146,12 +147,14 @@ def test_bombs_end_in_time_and_leave_the_state(sandbox: SqlSandbox, name: str) -
     assert query(sandbox, "SELECT COUNT(*) FROM notes") == [[0]]
 
 
-def test_memory_is_the_database_s_own(sandbox: SqlSandbox) -> None:
-    grow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) "
-    result = failure(sandbox, f"{grow}SELECT length(group_concat(b)) FROM (SELECT zeroblob(7000000) || i AS b FROM n "
-                              "ORDER BY b)", tool="query")  # fmt: skip
-    assert result.error_kind in ("memory_limit", "raised")
-    assert query(sandbox, "SELECT 1") == [[1]]
+def test_memory_is_the_database_s_own() -> None:
+    many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) "
+    large = f"{many}SELECT COUNT(*) FROM (SELECT zeroblob(7000000) || i AS b FROM n ORDER BY b LIMIT 30)"
+    with SqlSandbox(SHOP, limits=Limits(wall_seconds=60, cpu_seconds=30, memory=64 * MIB)) as small:
+        assert failure(small, large, tool="query").error_kind == "memory_limit"
+        assert query(small, "SELECT 1") == [[1]]
+    with SqlSandbox(SHOP, limits=Limits(wall_seconds=60, cpu_seconds=30, memory=1024 * MIB)) as roomy:
+        assert query(roomy, large) == [[30]], "the control: with more memory it works"
 
 
 def test_odd_values_come_as_json(sandbox: SqlSandbox) -> None:
@@ -219,6 +222,25 @@ def test_a_sandbox_that_is_forgotten_gives_its_process_back() -> None:
     gc.collect()
     assert slot.sessions == held - 1
     assert pid
+
+
+def test_an_interrupted_wait_leaves_nothing_behind(sandbox: SqlSandbox) -> None:
+    execute(sandbox, "DELETE FROM notes")
+    before = sandbox.digest()
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.call(ToolCall("query", {"sql": BOMBS["recursion"]}))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, usual)
+    assert sandbox.digest() == before
+    assert query(sandbox, "SELECT COUNT(*) FROM notes") == [[0]]
 
 
 def test_slots_without_environments_are_few() -> None:

@@ -87,13 +87,13 @@ class PostgresSession:
         self._marks = [0]
         self._sequences: list[str] | None = None
         self._expired = False
-        self._end = weakref.finalize(self, _end, server, place, connection, self._owner)
+        self._forgotten = weakref.finalize(self, server.forgotten.append, (place, connection))
         self._command("BEGIN; SAVEPOINT s0")
         self._most_size = self._size() + limits.disk
 
     @property
     def usable(self) -> bool:
-        return self._end.alive and self._owner == os.getpid()
+        return self._forgotten.alive and self._owner == os.getpid()
 
     def run(self, statement: Statement) -> dict[str, Any]:
         try:
@@ -179,11 +179,14 @@ class PostgresSession:
                 return
         except SessionLost:
             return
-        self._end()
+        self.end()
 
     def end(self) -> None:
-        """End the connection for good."""
-        self._end()
+        """End the connection for good, if it has not been."""
+        if self._forgotten.detach() and self._owner == os.getpid():
+            with suppress(Exception):
+                self._connection.close()
+            self._server.give_back(self._place)
 
     # One statement.
 
@@ -243,7 +246,7 @@ class PostgresSession:
         self._command("RELEASE call" if keep else "ROLLBACK TO call; RELEASE call")
         if self._connection.info.transaction_status.name != "INTRANS":
             self._place.clean = False  # whatever it was, it has left the transaction
-            self._end()
+            self.end()
             raise SessionLost("died")
 
     def _next_ids(self) -> list[str]:
@@ -294,7 +297,7 @@ class PostgresSession:
     def _command(self, sql: str) -> None:
         error = self._checked(self._connection.pgconn.exec_(sql.encode()))
         if error is not None:
-            self._end()
+            self.end()
             raise SessionLost(error["kind"] if error["kind"].endswith("_limit") else "died")
 
     def _checked(self, result: PGresult) -> dict[str, Any] | None:
@@ -305,7 +308,7 @@ class PostgresSession:
         if result.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY):
             return None
         if self._connection.pgconn.status == ConnStatus.BAD:
-            self._end()
+            self.end()
             raise SessionLost("time_limit" if self._expired else "died")
         state = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
         text = (result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"failed").decode("utf-8", "replace")
@@ -321,11 +324,3 @@ _KINDS = {
     "25006": "refused",
 }
 """Kinds of errors by SQLSTATE."""
-
-
-def _end(server: Server, place: Place, connection: psycopg.Connection[Any], owner: int) -> None:
-    if os.getpid() != owner:
-        return
-    with suppress(Exception):
-        connection.close()
-    server.give_back(place)

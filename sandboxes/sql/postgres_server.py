@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 import weakref
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ class Server:
         self._free: dict[str, list[Place]] = {}
         self._warm: dict[tuple[str, int], list[Any]] = {}
         self._count = 0
+        self.forgotten: deque[tuple[Place, Connection]] = deque()
+        """Databases whose sessions were collected, which may happen in the middle of anything: seen to later."""
         try:
             self._admin, self._watch = self._connect(), self._connect()
         except Exception as error:
@@ -97,6 +100,10 @@ class Server:
     def warm(self, image: Image, limits: Limits) -> Any | None:
         """A session that was given back, in the template's state; `None` where there is none."""
         with self._lock:
+            while self.forgotten:
+                place, connection = self.forgotten.popleft()
+                connection.close()
+                self.give_back(place)
             waiting = self._warm.get((image.key, limits.disk), [])
             while waiting:
                 session = waiting.pop()

@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -84,11 +84,11 @@ class SqliteBackend:
             try:
                 return slot.open()
             except OSError as error:
-                slot.close()
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     raise SandboxUnavailable(
                         "sql: too many open files in this process; close sandboxes or raise `ulimit -n`"
                     ) from error
+                slot.close()
                 if attempt == 2:
                     raise SandboxDied(f"sql: the slot of the database went away: {error}") from error
         raise AssertionError  # the loop returns or raises
@@ -108,11 +108,11 @@ class SqliteSession:
         self._owner = os.getpid()
         self._number = 0
         self._spent = False
-        self._end = weakref.finalize(self, _end, slot, stream, pid, self._owner)
+        self._forgotten = weakref.finalize(self, _forget, slot, stream, pid)
 
     @property
     def usable(self) -> bool:
-        return self._end.alive and self._owner == os.getpid()
+        return self._forgotten.alive and self._owner == os.getpid()
 
     def run(self, statement: Statement) -> dict[str, Any]:
         limits = statement.limits
@@ -154,10 +154,10 @@ class SqliteSession:
             return
         try:
             if not self._spent and self.rewind(0) == 0 and self._slot.keep(self._stream, self._pid):
-                self._end.detach()
+                self._forgotten.detach()
         except SessionLost:
             return
-        self._end()
+        self._kill()
 
     def _request(
         self, op: str, seconds: float = WORK_SECONDS, largest: int = LARGEST_FRAME, **fields: Any
@@ -172,31 +172,42 @@ class SqliteSession:
         except (OSError, ValueError):
             signal = self._kill()
             raise SessionLost(_KINDS.get(signal, "died") if self._slot.usable else GONE) from None
+        except BaseException:  # Ctrl-C: an answer is on its way that nobody will wait for
+            self._kill()
+            raise
         if reply.get("n") != self._number:
             self._kill()
             raise SessionLost("died")
         return reply
 
     def _kill(self) -> int:
-        """End the process; the signal that it died of."""
-        detached = self._end.detach()
-        return _end(self._slot, self._stream, self._pid, self._owner) if detached else 0
+        """End the process, if it has not been; the signal that it died of."""
+        if not self._forgotten.detach():
+            return 0
+        self._stream.close()
+        return self._slot.end(self._pid) if self._owner == os.getpid() else 0
 
 
 _KINDS = {9: "memory_limit", 24: "cpu_limit"}
 """What the slot kills for: SIGKILL by its watch over memory, SIGXCPU."""
 
 
-def _end(slot: _Slot, stream: socket.socket, pid: int, owner: int) -> int:
+def _forget(slot: _Slot, stream: socket.socket, pid: int) -> None:
+    """Let go of a process whose session was collected; it ends by itself when its socket closes.
+
+    Collection may happen anywhere, in the middle of a request to the slot too, so the slot is told later.
+    """
     stream.close()
-    return slot.end(pid) if os.getpid() == owner else 0
+    slot.forgotten.append(pid)
 
 
 class _Slot:
     """A slot with one template."""
 
     def __init__(self, image: Image, limits: Limits, tier: Tier) -> None:
-        self.sessions = 0
+        self.forgotten: deque[int] = deque()
+        """Processes that the slot has to be told to bury."""
+        self._held = 0
         self._idle: list[tuple[socket.socket, int]] = []
         self._lock = threading.RLock()
         self._number = 0
@@ -216,19 +227,30 @@ class _Slot:
     def usable(self) -> bool:
         return self._alive and self._owner == os.getpid()
 
+    @property
+    def sessions(self) -> int:
+        """How many live."""
+        return self._held - len(self.forgotten)
+
     def open(self) -> SqliteSession:
         with self._lock:
-            self.sessions += 1
+            self._bury()
             if self._idle:
-                return SqliteSession(self, *self._idle.pop())
-            try:
-                self._number += 1
-                _send(self._stream, {"n": self._number, "op": "open"})
-                reply, ends = _receive_with_descriptors(self._stream)
-            except BaseException:
-                self.sessions -= 1
-                raise
-        return SqliteSession(self, socket.socket(fileno=ends[0]), int(reply["pid"]))
+                stream, pid = self._idle.pop()
+            else:
+                try:
+                    self._number += 1
+                    _send(self._stream, {"n": self._number, "op": "open"})
+                    reply, ends = _receive_with_descriptors(self._stream)
+                except OSError:
+                    raise
+                except BaseException:
+                    self.close()  # an answer is on its way that nobody will wait for
+                    raise
+                stream, pid = socket.socket(fileno=ends[0]), int(reply["pid"])
+                stream.settimeout(WORK_SECONDS)
+            self._held += 1
+            return SqliteSession(self, stream, pid)
 
     def keep(self, stream: socket.socket, pid: int) -> bool:
         """Take a process back that is in the template's state; whether there was room for it."""
@@ -236,27 +258,40 @@ class _Slot:
             if not self.usable or len(self._idle) >= IDLE_PROCESSES:
                 return False
             self._idle.append((stream, pid))
-            self.sessions -= 1
+            self._held -= 1
         _slots.tidy()
         return True
 
     def end(self, pid: int) -> int:
         """End a process; the signal that it had died of, 0 where it was alive."""
-        signal = 0
         with self._lock:
-            self.sessions -= 1
-            if self.usable:
-                try:
-                    if self._slot.tier != "A":  # no numbers of its own, and no signals from inside
-                        with suppress(OSError):
-                            os.kill(pid, 9)
-                    self._number += 1
-                    _send(self._stream, {"n": self._number, "op": "end", "pid": pid})
-                    signal = int(_receive(self._stream, WORK_SECONDS, MIB)["signal"])
-                except (OSError, ValueError):
-                    self.close()
+            self._held -= 1
+            signal = self._end(pid)
+            self._bury()
         _slots.tidy()
         return signal
+
+    def _bury(self) -> None:
+        while self.forgotten:
+            self._held -= 1
+            self._end(self.forgotten.popleft())
+
+    def _end(self, pid: int) -> int:
+        if not self.usable:
+            return 0
+        try:
+            if self._slot.tier != "A":  # no numbers of its own, and no signals from inside
+                with suppress(OSError):
+                    os.kill(pid, 9)
+            self._number += 1
+            _send(self._stream, {"n": self._number, "op": "end", "pid": pid})
+            return int(_receive(self._stream, WORK_SECONDS, MIB)["signal"])
+        except (OSError, ValueError):
+            self.close()
+            return 0
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         if self._alive:

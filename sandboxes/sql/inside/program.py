@@ -99,7 +99,10 @@ class Database:
         self._fix_functions()
         self._connection.set_authorizer(self._authorize)
         self._connection.set_progress_handler(self._progress, 2000)
-        table_names(self._connection)  # the schema is read once, before the forks
+        # The schema is read once, before the forks; so are tables that SQLite itself makes, which looks like writing.
+        for table in ("sqlite_master", "json_each", "json_tree", *(f"pragma_{name}" for name in PRAGMAS)):
+            with contextlib.suppress(sqlite3.OperationalError):  # an older SQLite has not all of them
+                self._connection.execute(f"SELECT 1 FROM {table} LIMIT 0")
         self._marks = [0]
         self._connection.execute("SAVEPOINT s0")
 
