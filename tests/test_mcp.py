@@ -456,6 +456,7 @@ sandbox = make_sandbox(
 )
 sandbox.start()
 print("started", flush=True)
+sys.stdin.readline()
 if sys.argv[2] == "exit":
     sys.exit()
 if sys.argv[2] == "raise":
@@ -464,14 +465,23 @@ time.sleep(1000)
 """
     mark = f"mark-{tmp_path.name}-{os.getpid()}"
     host = subprocess.Popen(
-        [sys.executable, "-c", script, mark, end], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", script, mark, end],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
+    assert host.stdin is not None
     assert host.stdout is not None
     assert host.stdout.readline() == "started\n"
     assert len(marked(mark)) >= (2 if mode == "stubborn" else 1)
     if end.startswith("SIG"):
         host.send_signal(getattr(signal, end))
-    host.wait(20)
+    else:
+        host.stdin.write("\n")
+        host.stdin.flush()
+    host.wait(60)
+    host.stdin.close()
     host.stdout.close()
     deadline = time.monotonic() + 10
     while marked(mark) and time.monotonic() < deadline:
