@@ -124,16 +124,18 @@ def test_writing(shell: Sandbox) -> None:
         ("read_file", {"path": "src"}, "is a folder"),
         ("read_file", {"path": "."}, "is a folder"),
         ("read_file", {"path": "blob.bin"}, "no text"),
-        ("read_file", {"path": "../etc/passwd"}, "outside of the working folder"),
-        ("read_file", {"path": "/etc/passwd"}, "outside of the working folder"),
-        ("read_file", {"path": "src/../../x"}, "outside of the working folder"),
-        ("read_file", {"path": "a\0b"}, "outside of the working folder"),
+        ("read_file", {"path": "../etc/passwd"}, "no path inside the working folder"),
+        ("read_file", {"path": "/etc/passwd"}, "no path inside the working folder"),
+        ("read_file", {"path": "src/../../x"}, "no path inside the working folder"),
+        ("read_file", {"path": "a\0b"}, "no path inside the working folder"),
         ("list_files", {"folder": "nowhere"}, "no folder nowhere"),
         ("find_text", {"text": "", "folder": "."}, "a text to look for"),
         ("write_file", {"path": "src/app", "text": ""}, "is a folder"),
         ("write_file", {"path": "notes.txt/x", "text": ""}, "notes.txt is a file"),
         ("write_file", {"path": "x", "text": "\ud800"}, "no valid Unicode"),
-        ("write_file", {"path": "x" * 300, "text": ""}, "outside of the working folder"),
+        ("write_file", {"path": "x" * 300, "text": ""}, "no path inside the working folder"),
+        ("write_file", {"path": "\ud800", "text": ""}, "no path inside the working folder"),
+        ("write_file", {"path": "d/" * 300 + "x", "text": ""}, "no path inside the working folder"),
         ("append_text", {"path": "none", "text": "x"}, "no file none"),
         ("replace_text", {"path": "notes.txt", "old": "five", "new": "5"}, "does not contain"),
         ("replace_text", {"path": "notes.txt", "old": "", "new": "5"}, "does not contain"),
@@ -202,8 +204,8 @@ def test_links_lead_within_the_tree_only() -> None:
     for path in ("to_file", "to_folder/a.txt", "real/up", "to_folder/up"):
         assert text_of(shell, path) == "a"
     for path in ("out", "up", "out/x"):
-        assert "outside" in str(do(shell, "read_file", path=path).error)
-        assert "outside" in str(do(shell, "write_file", path=path, text="x").error)
+        assert "no path inside" in str(do(shell, "read_file", path=path).error)
+        assert "no path inside" in str(do(shell, "write_file", path=path, text="x").error)
     assert "too many links" in str(do(shell, "read_file", path="round").error)
     do(shell, "write_file", path="to_folder/b.txt", text="b")
     assert shell.diff()["files"].keys() == {"real/b.txt"}
@@ -424,10 +426,22 @@ def test_every_tier_gives_the_same_tree(tier: str) -> None:
 def test_names_and_contents_may_be_any_bytes(shell: Sandbox) -> None:
     run(shell, r"printf '\377\376' > $'odd\377name'; printf 'x' > $'a\nb'; printf 'é' > 'é ü'")
     assert run(shell, "ls | wc -l") == "8\n"
+    assert {r"odd\xffname", "a\nb", "é ü"} < set(paths(shell)), "names that are no text are shown as such"
     twin = shell.fork()
     assert twin.digest() == shell.digest()
     assert run(twin, r"od -An -tx1 $'odd\377name'; cat $'a\nb' 'é ü'") == " ff fe\nxé"
     twin.close()
+
+
+def test_what_tools_can_write_commands_can_find(shell: Sandbox) -> None:
+    deep = "d/" * 199 + "x"
+    for path in (deep, "é" * 127, "-n", " ", "*", "a\nb", "\udcff"):
+        result = do(shell, "write_file", path=path, text="x")
+        assert result.ok, result
+    assert run(shell, "find . -type f | wc -l") == "13\n", "the name with a line break takes two"
+    assert run(shell, f"cat {deep} ./-n ' ' '*'") == "xxxx"
+    for command in ("echo \0", "echo \ud800"):
+        assert do(shell, "run", command=command).error_kind == "raised"
 
 
 def test_many_files_and_hollow_ones(shell: Sandbox) -> None:

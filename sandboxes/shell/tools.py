@@ -12,7 +12,7 @@ from typing import Any
 from tir_gym.errors import ToolError
 from tir_gym.sandboxes.shell import comparing  # noqa: F401  the comparators named below
 from tir_gym.sandboxes.shell.shell import Shell
-from tir_gym.sandboxes.shell.tree import WorkTree
+from tir_gym.sandboxes.shell.tree import WorkTree, shown
 from tir_gym.tool import Toolkit, tool
 
 MOST_LISTED = 500
@@ -44,7 +44,7 @@ def list_files(tree: WorkTree, folder: str, name: str = "*") -> dict[str, Any]:
         name: Pattern that a file's own name must match, such as *.csv.
     """
     found = [(path, file) for path, file in tree.below(folder) if fnmatchcase(path.rpartition("/")[2], name)]
-    files = [{"path": path, "bytes": len(file.content)} for path, file in found[:MOST_LISTED]]
+    files = [{"path": shown(path), "bytes": len(file.content)} for path, file in found[:MOST_LISTED]]
     return {"count": len(found), "files": files}
 
 
@@ -61,7 +61,7 @@ def read_file(tree: WorkTree, path: str, first_line: int | None = None, last_lin
     lines = text.splitlines(keepends=True)
     if first_line is not None or last_line is not None:
         text = "".join(lines[max((first_line or 1) - 1, 0) : last_line])
-    return {"path": place, "lines": len(lines), "text": tree.shown(text)}
+    return {"path": place, "lines": len(lines), "text": tree.bounded(text)}
 
 
 @tool(scopes=("files",), comparators={"folder": "path"})
@@ -83,7 +83,7 @@ def find_text(tree: WorkTree, text: str, folder: str, name: str = "*") -> dict[s
             if text in line:
                 count += 1
                 if len(matches) < MOST_LISTED:
-                    matches.append({"path": path, "line": number, "text": line[:LONGEST_LINE]})
+                    matches.append({"path": shown(path), "line": number, "text": line[:LONGEST_LINE]})
     return {"count": count, "matches": matches}
 
 

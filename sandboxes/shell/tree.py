@@ -25,6 +25,8 @@ ROOT = "/work"
 """Where commands find the tree."""
 
 _MOST_LINKS = 16
+_LONGEST_NAME = 255
+_DEEPEST = 200
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,11 @@ def parents(path: str) -> Iterator[str]:
     return ("/".join(steps[: i + 1]) for i in range(len(steps)))
 
 
+def shown(path: str) -> str:
+    """A path as an agent reads it: bytes that are no text, which a command may put into a name, as `\\xNN`."""
+    return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class WorkTree(Injected):
     """The tree that a sandbox works on. Tools get it as their hidden argument and refuse by `ToolError`.
 
@@ -159,7 +166,7 @@ class WorkTree(Injected):
         for _ in range(_MOST_LINKS):
             name = _inside(path)
             if name is None:
-                raise ToolError(f"{path} is outside of the working folder; give a path such as src/app.py")
+                raise ToolError(f"{path:.300} is no path inside the working folder; give one such as src/app.py")
             link = next((step for step in (*parents(name), name) if isinstance(self.tree.get(step), Link)), None)
             if link is None:
                 return name
@@ -194,7 +201,7 @@ class WorkTree(Injected):
             raise ToolError(f"{path} is no text file")
         return place, file.text
 
-    def shown(self, text: str) -> str:
+    def bounded(self, text: str) -> str:
         """The text, if one call may give that much back.
 
         Raises:
@@ -297,10 +304,12 @@ def _inside(path: str) -> str | None:
                 return None
             steps.pop()
         elif step not in ("", "."):
-            if len(step.encode("utf-8", "surrogatepass")) > 255:
-                return None
             steps.append(step)
-    return "/".join(steps)
+    try:
+        long = any(len(step.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for step in steps)
+    except UnicodeEncodeError:
+        return None
+    return None if long or len(steps) > _DEEPEST else "/".join(steps)
 
 
 def _entry(path: str, content: Any) -> Entry:
