@@ -464,6 +464,10 @@ def test_tables() -> None:
     assert "other columns" in str(do(sandbox, "merge_tables", sources=["f.csv", "g.csv"], destination="x").error)
     assert "already there" in str(do(sandbox, "merge_tables", sources=["f.csv"], destination="all.csv").error)
     assert "at least one" in str(do(sandbox, "merge_tables", sources=[], destination="x").error)
+    long = make_sandbox({"long.csv": "a\n" + "1\n" * 900_000, "long.json": '{"a": [' + "[]," * 800_000 + "[]]}"})
+    assert do(long, "merge_tables", sources=["long.csv"] * 100, destination="x").error_kind == "disk_limit"
+    assert len(do(long, "select_rows", path="long.csv", column="a", value="1").content["rows"]) == 500
+    assert "too many for this tool" in str(do(long, "get_setting", path="long.json", key="a").error)
     odd = make_sandbox({"odd.csv": "a,b\n1\n1,2,3\n" + "x" * 200_000 + "\n", "empty.csv": ""})
     assert do(odd, "select_rows", path="odd.csv", column="a", value="1").error_kind in (None, "refused")
     assert "its columns are none" in str(do(odd, "select_rows", path="empty.csv", column="a", value="1").error)

@@ -182,6 +182,21 @@ def test_the_tree_is_bounded() -> None:
     assert do(small, "write_file", path="a/b/c", text="").error_kind == "refused"
 
 
+def test_no_tool_makes_this_process_hold_much() -> None:
+    shell = ShellSandbox(files={"long": "ab\n" * (1 << 20), "short": "a" * 1000})
+    for name in ("read_file", "delete_lines", "append_text"):
+        result = do(shell, name, **({"path": "long"} if name == "read_file" else {"path": "long", "text": "a"}))
+        assert "too many for this tool" in str(result.error)
+    assert do(shell, "find_text", text="aa", folder=".").content == {
+        "count": 1,
+        "matches": [{"path": "short", "line": 1, "text": "a" * 1000}],
+        "too_long_to_search": ["long"],
+    }
+    grown = do(shell, "replace_text", path="short", old="a", new="b" * (1 << 20))
+    assert grown.error_kind == "disk_limit"
+    assert shell.diff() == {}
+
+
 def test_a_long_text_comes_back_cut() -> None:
     shell = ShellSandbox(files={"long": "é" * 1000}, limits=Limits(output=101))
     result = do(shell, "read_file", path="long")

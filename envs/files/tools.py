@@ -117,9 +117,10 @@ def merge_tables(tree: WorkTree, sources: list[str], destination: str) -> dict[s
         raise ToolError("give at least one file to take rows from")
     if tree.place(destination) in tree.tree:
         raise ToolError(f"{destination} is already there; give the path of a new file")
+    texts = [tree.text(source)[1] for source in sources]
+    tree.must_fit(sum(map(len, texts)))
     lines: list[str] = []
-    for source in sources:
-        _, text = tree.text(source)
+    for source, text in zip(sources, texts, strict=True):
         head, *rows = text.splitlines() or [""]
         if not lines:
             lines.append(head)

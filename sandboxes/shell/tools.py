@@ -12,7 +12,7 @@ from typing import Any
 from tir_gym.errors import ToolError
 from tir_gym.sandboxes.shell import comparing  # noqa: F401  the comparators named below
 from tir_gym.sandboxes.shell.shell import Shell
-from tir_gym.sandboxes.shell.tree import WorkTree, shown
+from tir_gym.sandboxes.shell.tree import LARGEST_TEXT, WorkTree, shown
 from tir_gym.tool import Toolkit, tool
 
 MOST_LISTED = 500
@@ -76,15 +76,22 @@ def find_text(tree: WorkTree, text: str, folder: str, name: str = "*") -> dict[s
     if not text or "\n" in text:
         raise ToolError("give a text to look for, within one line")
     count, matches = 0, list[dict[str, Any]]()
+    too_long = []
     for path, file in tree.below(folder):
-        if file.text is None or text not in file.text or not fnmatchcase(path.rpartition("/")[2], name):
+        if not fnmatchcase(path.rpartition("/")[2], name):
+            continue
+        if len(file.content) > LARGEST_TEXT:
+            too_long.append(shown(path))
+            continue
+        if file.text is None or text not in file.text:
             continue
         for number, line in enumerate(file.text.splitlines(), start=1):
             if text in line:
                 count += 1
                 if len(matches) < MOST_LISTED:
                     matches.append({"path": shown(path), "line": number, "text": line[:LONGEST_LINE]})
-    return {"count": count, "matches": matches}
+    found: dict[str, Any] = {"count": count, "matches": matches}
+    return {**found, "too_long_to_search": too_long[:MOST_LISTED]} if too_long else found
 
 
 @tool(effect="write", scopes=("files",), comparators={"path": "path", "text": "lines"})
@@ -126,6 +133,7 @@ def replace_text(tree: WorkTree, path: str, old: str, new: str) -> dict[str, Any
     count = text.count(old) if old else 0
     if not count:
         raise ToolError(f"{path} does not contain that text; read the file and give it as it stands there")
+    tree.must_fit(len(text) + count * (len(new) - len(old)))
     tree.put(place, text.replace(old, new))
     return {"path": place, "replaced": count}
 

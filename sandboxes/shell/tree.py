@@ -24,6 +24,9 @@ from tir_gym.tool import Injected
 ROOT = "/work"
 """Where commands find the tree."""
 
+LARGEST_TEXT = 2 << 20
+"""Bytes of a file that tools in this process take in; taken apart into lines it needs many times its size."""
+
 _MOST_LINKS = 16
 _LONGEST_NAME = 255
 _DEEPEST = 200
@@ -194,9 +197,11 @@ class WorkTree(Injected):
         """The text of the file at a path, with its place.
 
         Raises:
-            ToolError: There is none, or it is no text.
+            ToolError: There is none, or it is no text, or too long to be taken into this process.
         """
         place, file = self.file(path)
+        if len(file.content) > LARGEST_TEXT:
+            raise ToolError(f"{path} has {len(file.content)} bytes, too many for this tool; use a command")
         if file.text is None:
             raise ToolError(f"{path} is no text file")
         return place, file.text
@@ -214,6 +219,18 @@ class WorkTree(Injected):
             return text
         begin = data[: self._limits.output].decode("utf-8", "ignore")
         raise OutputLimit(f"more than {self._limits.output} bytes; the rest is cut off", content=begin)
+
+    def must_fit(self, size: int) -> None:
+        """See that a text may be written before it is put together.
+
+        Args:
+            size: Its characters.
+
+        Raises:
+            DiskLimit: It may not.
+        """
+        if size > self._limits.disk:
+            raise DiskLimit(f"the file would take more than {self._limits.disk} bytes")
 
     def below(self, path: str) -> list[tuple[str, File]]:
         """The files in a folder and in all folders below it, or the one file at that path, by path.
