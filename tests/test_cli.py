@@ -25,7 +25,7 @@ from tir_gym.rewards import PRESETS
 
 CALCULATOR = "tir_gym/Calculator-v0"
 COMMANDS = (
-    "list", "info", "play", "eval", "replay", "validate", "runs", "export", "import", "bench", "demo",
+    "list", "info", "play", "eval", "replay", "validate", "report", "runs", "export", "import", "bench", "demo",
 )  # fmt: skip
 
 USER_CODE = '''
@@ -632,8 +632,10 @@ def test_a_page_of_a_hostile_run_holds_nothing_but_text(cli: Cli) -> None:
     assert tags.names <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
         "tr", "th", "td", "pre", "b", "span", "section", "article", "details", "summary",
+        "svg", "g", "path", "text", "figure", "figcaption", "ul", "li",
     }  # fmt: skip
-    assert tags.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "scope", "open"}
+    assert not {"src", "href", "style"} & tags.attributes
+    assert not [name for name in tags.attributes if name.startswith("on")]
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\\x1b[31m\\x00\\u202e" in tags.text
     assert "could not be read" in tags.text
     assert not {"\x1b", "\x00", "\u202e"} & set(Path("pages/hostile.html").read_text(encoding="utf-8"))
@@ -657,10 +659,10 @@ def test_a_page_walks_through_failures_and_a_success(cli: Cli) -> None:
     text = Path("page.html").read_text(encoding="utf-8")
     # Gold calls stand before the turns that speak of them by number, and a half-right call is not shown as right.
     assert text.index("Gold calls") < text.index("Turn 1")
-    for paid in re.findall(r'<div class="(\w+)">matches gold call \d+, score ([\d.]+)', text):
+    for paid in re.findall(r'<div class="why (\w+)">matches gold call \d+, score ([\d.]+)', text):
         assert paid[0] == ("good" if float(paid[1]) == 1.0 else "part"), paid
-    assert {'class="good">matches', 'class="part">matches', 'class="bad">matches no'} <= set(
-        re.findall(r'class="\w+">matches(?: no)?', text)
+    assert {'class="why good">matches', 'class="why part">matches', 'class="why bad">matches no'} <= set(
+        re.findall(r'class="why \w+">matches(?: no)?', text)
     )
     assert "prefers-color-scheme: dark" in Path("page.html").read_text()
 
@@ -675,8 +677,8 @@ def test_the_demo_runs_again_and_again(cli: Cli) -> None:
         ran = cli("demo", "-n", "3", "--env", CALCULATOR)
         assert ran.code == 0, ran.err
         assert f"calculator-v0.oracle.{attempt}" in ran.out
-        assert ran.out.splitlines()[-1] == "Page:  outputs/demo.html"
-        assert "Store: outputs/tir-gym.db" in ran.out
+        assert ran.out.splitlines()[-1] == "Report: outputs/demo.html"
+        assert "Store:  outputs/tir-gym.db" in ran.out
     assert "probe:repeat" in parsed(Path("outputs/demo.html")).text
     found = cli("demo", "-n", "2", "--env", CALCULATOR, "--json").json
     success = {run["agent"]: run["success"] for run in found["runs"]}

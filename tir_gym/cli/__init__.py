@@ -1,5 +1,5 @@
-"""The command line: `tir-gym list | info | play | eval | replay | rescore | validate | export | import | runs |
-bench | demo | doctor`.
+"""The command line: `tir-gym list | info | play | eval | replay | rescore | validate | report | export | import |
+runs | bench | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -26,6 +26,7 @@ from tir_gym.cli import (
     list_envs,
     play,
     replay,
+    report,
     rescore,
     runs,
     validate,
@@ -48,6 +49,7 @@ app.command("eval")(evaluate.command)
 app.command("replay")(replay.command)
 app.command("validate")(validate.command)
 app.command("rescore")(rescore.command)
+app.command("report")(report.command)
 app.command("runs")(runs.command)
 app.command("export")(export.export_command)
 app.command("import")(export.import_command)

@@ -64,7 +64,9 @@ def command(
     max_infra: Annotated[
         int, typer.Option("--max-infra", min=0, help="Exit 3 if there are more infrastructure failures than this.")
     ] = 0,
-    page: Annotated[Path | None, typer.Option("--page", metavar="FILE", help="Write an HTML page of the run.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Write an HTML page of the run, as `report` does.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,9 +99,10 @@ def command(
     with open_store(store) as opened:
         finished = run_plan(plan, opened)
         if page is not None:
-            from tir_gym.cli.page import write_page
+            from tir_gym.cli.reporting.contents import make_report
+            from tir_gym.cli.reporting.writing import write_report
 
-            write_page(page, finished, plan.make_env)
+            write_report(make_report([finished.run], lambda trace: plan.make_env()), page, "html")
     if as_json:
         print_json(_document(plan, finished, store, page))
     else:

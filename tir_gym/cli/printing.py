@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-# Control characters, and those that turn the direction of the text around them.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters, separators of lines that only some programs obey, what turns the direction of text, and halves of
+# characters, which no file in UTF-8 can hold.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:
@@ -42,7 +45,18 @@ def error_line(text: str) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document, in ASCII; what JSON cannot say (NaN, infinity) is null."""
-    print(json.dumps(_without_nan(document), indent=2, allow_nan=False))
+    print(json.dumps(without_nan(document), indent=2, allow_nan=False))
+
+
+def without_nan(value: Any) -> Any:
+    """JSON data in which NaN and infinities, which JSON cannot say, are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
@@ -154,13 +168,3 @@ def _is_number(value: int | float | str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tir_gym.cli.printing import number
 
 if TYPE_CHECKING:
     from tir_gym.records import ToolCall, ToolResult, Trace, Turn
+    from tir_gym.rescore import Explained
     from tir_gym.rewards import Match
 
 
@@ -41,27 +42,40 @@ class WalkedTurn:
     reward: float
     parts: str
     """The reward's terms, such as `match +1, redundant -0.05`."""
+    value: float | None = None
+    """Value of the best assignment of all calls so far, where it is known."""
+    hindsight: float | None = None
+    """The turn's credit in hindsight, where the episode has one."""
 
 
-def walk(trace: Trace, matches: Sequence[Match] = ()) -> list[WalkedTurn]:
+def walk(trace: Trace, explained: Explained | None = None) -> list[WalkedTurn]:
     """Walk an episode.
 
     Args:
         trace: The episode.
-        matches: How each turn was paid, as a replay tells; without them, the trace's own final matching serves.
+        explained: How each turn was paid; without it, the trace's own final matching serves.
     """
-    return [walk_turn(trace.turns[i], i, matches[i] if i < len(matches) else trace) for i in range(len(trace.turns))]
+    matches: Sequence[Match] = () if explained is None else explained.matches
+    walked = []
+    for i, turn in enumerate(trace.turns):
+        known = explained is not None and i < len(matches)
+        gold = explained.golds.get(matches[i].trace, ()) if explained is not None and known else ()
+        one = walk_turn(turn, i, matches[i] if known else trace, gold=gold)
+        hindsight = trace.turn_rewards[i] if i < len(trace.turn_rewards) else None
+        walked.append(replace(one, value=matches[i].value if known else None, hindsight=hindsight))
+    return walked
 
 
-def walk_turn(turn: Turn, number: int, paid: Match | Trace) -> WalkedTurn:
+def walk_turn(turn: Turn, number: int, paid: Match | Trace, *, gold: Sequence[ToolCall] = ()) -> WalkedTurn:
     """Walk one turn.
 
     Args:
         turn: The turn.
         number: Its index.
         paid: What says how its calls were matched.
+        gold: The gold calls, to say what a wrong or missing argument should have been; not for the eyes of a player.
     """
-    reasons = _reasons(paid, number)
+    reasons = _reasons(paid, number, gold)
     calls = []
     for i, (call, result) in enumerate(zip(turn.calls, turn.results, strict=True)):
         score, why = reasons[i] if i < len(reasons) else (None, "")
@@ -92,7 +106,12 @@ def lines_of(turn: WalkedTurn, *, answers: bool = True) -> list[str]:
         lines.append(f"    {call.why}")
     lines += [f"  could not be read: {reason}" for reason in turn.malformed]
     lines += [f"  [user] {reply}" for reply in turn.replies if answers]
-    return [*lines, f"  reward {signed(turn.reward)}  ({turn.parts})"]
+    return [*lines, f"  {paid_text(turn)}"]
+
+
+def paid_text(turn: WalkedTurn) -> str:
+    """What the turn was paid, in a line."""
+    return f"reward {signed(turn.reward)}  ({turn.parts}{_beside(turn)})"
 
 
 def call_text(call: ToolCall) -> str:
@@ -105,7 +124,7 @@ def signed(value: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _reasons(paid: Match | Trace, turn: int) -> list[tuple[float | None, str]]:
+def _reasons(paid: Match | Trace, turn: int, gold: Sequence[ToolCall]) -> list[tuple[float | None, str]]:
     """For each call of the turn: the score of its match, and why it was paid as it was."""
     if hasattr(paid, "matches"):
         return [
@@ -114,18 +133,32 @@ def _reasons(paid: Match | Trace, turn: int) -> list[tuple[float | None, str]]:
             if found.turn == turn
         ]
     return [
-        (None if entry["gold"] is None else entry["score"], _matched(entry["gold"], entry["score"], entry))
+        (None if entry["gold"] is None else entry["score"], _matched(entry["gold"], entry["score"], entry, gold))
         for entry in paid.calls
         if entry["turn"] == turn
     ]
 
 
-def _matched(gold: int | None, score: float, entry: dict[str, Any] | None = None) -> str:
+def _matched(
+    number_of_gold: int | None, score: float, entry: dict[str, Any] | None = None, gold: Sequence[ToolCall] = ()
+) -> str:
     entry = entry or {}
-    if gold is None:
+    if number_of_gold is None:
         return "failed, and matches no gold call" if entry.get("status") == "failed" else "matches no gold call"
-    details = [f"{what}: {', '.join(entry[what])}" for what in ("wrong", "missing", "extra") if entry.get(what)]
-    return "; ".join([f"matches gold call {gold + 1}, score {number(score)}", *details])
+    # What another way of doing the step should have been given is not in the gold call.
+    known = number_of_gold < len(gold) and entry.get("way") == 0
+    wanted = gold[number_of_gold].arguments if known else {}
+    details = [f"{what}: {_named(entry[what], wanted)}" for what in ("wrong", "missing", "extra") if entry.get(what)]
+    return "; ".join([f"matches gold call {number_of_gold + 1}, score {number(score)}", *details])
+
+
+def _named(arguments: Sequence[str], wanted: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} (should be {_json(wanted[name])})" if name in wanted else name for name in arguments)
+
+
+def _beside(turn: WalkedTurn) -> str:
+    value = "" if turn.value is None else f"; best assignment so far {number(turn.value)}"
+    return value if turn.hindsight is None else f"{value}; in hindsight {signed(turn.hindsight)}"
 
 
 def _result_text(result: ToolResult) -> str:

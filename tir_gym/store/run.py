@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, select, tuple_, update
+from sqlalchemy import Engine, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from tir_gym.episode import PlayedEpisode
@@ -55,6 +55,18 @@ class EpisodeRow(Outcome):
             return tuple(
                 seconds for (seconds,) in connection.execute(query.order_by(turns.turn)) if seconds is not None
             )
+
+
+@dataclass(frozen=True)
+class TurnCredit:
+    """What the turns with one index were paid, on average over the episodes that have them."""
+
+    turn: int
+    episodes: int
+    reward: float
+    """As the steps paid it."""
+    hindsight: float | None
+    """In hindsight; `None` where no episode was credited."""
 
 
 class Run:
@@ -136,6 +148,19 @@ class Run:
             if len(rows) < _PAGE:
                 return
             page = query.where(place > (rows[-1]["task_id"], rows[-1]["repeat"]))
+
+    def credit_by_turn(self) -> list[TurnCredit]:
+        """Mean credit by turn, first turn first; infrastructure failures are left out."""
+        turns, episodes = schema.turns.c, schema.episodes.c
+        query = (
+            select(turns.turn, func.count(), func.avg(turns.reward), func.avg(turns.hindsight))
+            .join(schema.episodes, episodes.id == turns.episode_id)
+            .where(episodes.run_id == self._id, episodes.infra_kind.is_(None))
+            .group_by(turns.turn)
+            .order_by(turns.turn)
+        )
+        with self._engine.connect() as connection:
+            return [TurnCredit(*row) for row in connection.execute(query)]
 
     def oracle_returns(self) -> dict[str, float]:
         """Return of the oracle by task id, as far as episodes were recorded with it."""
