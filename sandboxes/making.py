@@ -17,6 +17,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "sql": ("tir_gym.sandboxes.sql", "SqlSandbox"),
     "container": ("tir_gym.sandboxes.container", "ContainerSandbox"),
     "mcp": ("tir_gym.sandboxes.mcp", "McpSandbox"),
+    "wasi": ("tir_gym.sandboxes.wasi", "WasiSandbox"),
 }
 
 
@@ -24,7 +25,7 @@ def make_sandbox(kind: str, *, limits: Limits | Mapping[str, Any] | None = None,
     """Make a sandbox; use it as a context manager, or call `start` and `close`.
 
     Args:
-        kind: `jail` (Python), `shell` (commands on files), `sql`, `container`, `mcp` or `state`.
+        kind: `jail` (Python), `shell` (commands on files), `sql`, `container`, `wasi`, `mcp` or `state`.
         limits: What it may use, as `Limits` or its fields; the defaults of `Limits` where absent.
         options: The kind's own, see its class.
 
