@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,28 @@ def test_a_slot_that_is_killed_is_told_and_replaced() -> None:
             run(sandbox, "print(1)")
         sandbox.restore(start)
         assert run(sandbox, "print(1)").ok
+
+
+@needs_wasi
+def test_no_guest_outlives_its_host() -> None:
+    script = """
+from tir_gym import ToolCall
+from tir_gym.sandboxes import make_sandbox
+sandbox = make_sandbox("wasi", limits={"cpu_seconds": 900, "wall_seconds": 900})
+sandbox.call(ToolCall("python", {"code": "print(1)"}))
+print(sandbox._slot.pid, flush=True)
+sandbox.call(ToolCall("python", {"code": "while True: pass"}))
+"""
+    host = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    worker = Path(f"/proc/{host.stdout.readline().strip()}/stat")
+    assert worker.exists()
+    time.sleep(0.5)  # until the guest is busy
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    for _ in range(1000):
+        if not worker.exists() or worker.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+    pytest.fail("the guest runs on")
