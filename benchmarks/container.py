@@ -67,19 +67,20 @@ def measure(runs: list[Run], code: str, seconds: float) -> tuple[float, float, f
             times.append(time.perf_counter() - start)
 
     threads = [threading.Thread(target=caller, args=(run,)) for run in runs]
-    cpu, start = spent(), time.perf_counter()
+    before, start = spent(), time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     wall = time.perf_counter() - start
-    return len(times) / wall, statistics.median(times) * 1e3, (spent() - cpu) / len(times) * 1e3
+    cpu = sum(seconds - before.get(process, 0.0) for process, seconds in spent().items())
+    return len(times) / wall, statistics.median(times) * 1e3, cpu / len(times) * 1e3
 
 
-def spent() -> float:
-    """Seconds of processor time of this process, the engine's processes and what they have started.
+def spent() -> dict[int, float]:
+    """Seconds of processor time so far of this process, the engine's processes and what they have started, by pid.
 
-    A process in a container is a child of the engine's, or counts for the one that waited for it.
+    A process in a container is a child of the engine's, and counts for the one that waited for it once it has ended.
     """
     times: dict[int, float] = {}
     parents: dict[int, int] = {}
@@ -98,7 +99,7 @@ def spent() -> float:
                 wanted.add(process)
     while more := {process for process, parent in parents.items() if parent in wanted} - wanted:
         wanted |= more
-    return sum(times.get(process, 0.0) for process in wanted)
+    return {process: times[process] for process in wanted if process in times}
 
 
 def starts(count: int, runtime: str | None) -> tuple[float, float]:

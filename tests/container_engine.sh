@@ -130,14 +130,19 @@ for _ in $(seq 120); do
 done
 ready || { tail -20 "$home/log" >&2; not_run "$kind did not start"; }
 
-"$python" - "$rootfs" <<'EOF'
+# Where the machine is itself a container, an engine may start and yet run nothing; that is no fault of ours. What comes
+# after is.
+"$python" - "$rootfs" <<'EOF' || { tail -5 "$home/log" >&2; not_run "$kind cannot run containers here"; }
 import sys
 
-from tir_gym.sandboxes.container import build_image, connect
+import docker
 
-connect().client.api.import_image_from_file(sys.argv[1], repository="tir-gym/rootfs", tag="latest")
-build_image(base="tir-gym/rootfs:latest", packages=(), network="none")
+client = docker.from_env()
+client.api.import_image_from_file(sys.argv[1], repository="tir-gym/rootfs", tag="latest")
+client.containers.run("tir-gym/rootfs:latest", ["true"], network_mode="none", remove=True)
 EOF
+"$python" -c 'from tir_gym.sandboxes.container import build_image as build
+build(base="tir-gym/rootfs:latest", packages=(), network="none")'
 
 # Not in the foreground, where this shell would hear of nothing before the command ends.
 "$@" <&0 &
