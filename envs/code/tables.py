@@ -85,7 +85,7 @@ def _drawn(d: Draft, spec: dict[str, Any]) -> Table:
 
 
 def _as_csv(d: Draft, table: Table) -> str:
-    table.file = f"{table.noun.replace(' ', '_')}.csv"
+    table.file = f"{table.noun}_{d.rng.randrange(100, 1000)}.csv"
     text = io.StringIO()
     writer = csv.DictWriter(text, list(table.rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -104,7 +104,7 @@ def _as_csv(d: Draft, table: Table) -> str:
 
 
 def _as_json(d: Draft, table: Table) -> str:
-    table.file = f"{table.noun.replace(' ', '_')}.json"
+    table.file = f"{table.noun}_{d.rng.randrange(100, 1000)}.json"
     group = table["group"]
     nested = [
         {
@@ -129,7 +129,7 @@ def _as_json(d: Draft, table: Table) -> str:
 
 
 def _as_log(d: Draft, table: Table) -> str:
-    table.file = f"{table.noun.replace(' ', '_')}.log"
+    table.file = f"{table.noun}_{d.rng.randrange(100, 1000)}.log"
     day, rest = table["day"], [column for column in table.rows[0] if column != table["day"]]
     lines = [
         " ".join([row[day], *(f"{column}={'-' if row[column] is None else row[column]}" for column in rest)])

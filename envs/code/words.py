@@ -11,8 +11,6 @@ from tir_gym.records import ToolCall
 FILTERS: dict[str, tuple[int, ...]] = {"train": (1, 1, 2), "test": (1, 2, 3)}
 """Filters between loading and the last figure."""
 
-_FILE = "text.txt"
-
 
 def word_task(d: Draft) -> None:
     """Fill the draft with a text and a chain of steps on its words."""
@@ -25,18 +23,19 @@ def word_task(d: Draft) -> None:
         chosen = rng.choices(pool, weights, k=rng.randrange(5, 11))
         chosen[0] = chosen[0].capitalize()
         lines.append(" ".join(chosen) + rng.choice((".", ".", "!", "?")))
-    d.files[_FILE] = "\n".join(lines) + "\n"
-    d.intro = d.say("text_intro", file=_FILE)
+    file = f"{'_'.join(rng.sample(pool, 2))}_{rng.randrange(10, 100)}.txt"
+    d.files[file] = "\n".join(lines) + "\n"
+    d.intro = d.say("text_intro", file=file)
     filters, end = rng.sample(_FILTERS, rng.choice(FILTERS[d.split])), rng.choice(_ENDS)
     d.claim(word_task, *filters, end)
     d.make_room()
     code = (
         "import re\n"
-        f'with open("{_FILE}") as file:\n'
-        '    words = re.findall(r"[a-z]+", file.read().lower())\n'
+        f'with open("{file}") as text:\n'
+        '    words = re.findall(r"[a-z]+", text.read().lower())\n'
         "print(len(words))"
     )
-    d.step("words", code, file=_FILE)
+    d.step("words", code, file=file)
     name = "words"
     for keep in filters:
         name = keep(d, name)
