@@ -645,6 +645,21 @@ def test_options_that_cannot_be(options: dict[str, Any], says: str) -> None:
         make_sandbox("mcp", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"state": "lok"}, "state: .* there is no tool named 'lok'; did you mean look"),
+        ({"state": "write"}, "state: .* argument `text` is required"),
+        ({"effects": {"lok": "read"}}, r"effects: .* offers no tools \['lok'\]"),
+    ],
+)
+def test_options_that_do_not_fit_the_server(options: dict[str, Any], says: str) -> None:
+    sandbox = program(**options)
+    with pytest.raises(UsageError, match=says):
+        sandbox.start()
+    sandbox.close()
+
+
 def test_the_tools_are_not_known_before_the_start() -> None:
     with pytest.raises(UsageError, match="not known before start"):
         _ = program().specs

@@ -144,6 +144,19 @@ def test_an_answer_beyond_all_bounds_is_dropped(what: str) -> None:
             assert sandbox.call(LOOK).ok
 
 
+@pytest.mark.parametrize("replayable", [False, True])
+def test_what_a_call_without_a_proper_answer_has_done_is_not_forgotten(replayable: bool) -> None:
+    with program(replayable=replayable) as sandbox:
+        sandbox.call(ToolCall("write", {"text": "a"}))
+        assert do(sandbox, "huge").error_kind == "output_limit"
+        calls = list(sandbox.diff()["calls"].values())
+        if replayable:  # a server that has not seen it
+            assert len(calls) == 1
+        else:
+            assert calls[1]["after"] == {"tool": "do", "arguments": {"what": "huge"}, "answered": False}
+        assert json.loads(sandbox.call(LOOK).content)["texts"] == {"0": {"text": "a"}}
+
+
 def test_an_answer_somewhat_beyond_the_limit_is_cut() -> None:
     with program(limits={"output": 1001}) as sandbox:
         result = do(sandbox, "big")

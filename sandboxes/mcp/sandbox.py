@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import json
-import logging
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,8 +20,8 @@ from mcp_types import CallToolResult
 
 from tir_gym.errors import (
     InfrastructureError,
+    OutputLimit,
     SandboxDied,
-    SandboxUnavailable,
     TimeLimit,
     ToolError,
     UsageError,
@@ -35,14 +32,14 @@ from tir_gym.sandboxes.mcp import loop
 from tir_gym.sandboxes.mcp.failures import failure_of
 from tir_gym.sandboxes.mcp.holding import Held
 from tir_gym.sandboxes.mcp.launching import Jailed, Kept
-from tir_gym.sandboxes.mcp.listing import Listing, RefusedTool, read_tools
+from tir_gym.sandboxes.mcp.listing import Listing, RefusedTool
 from tir_gym.sandboxes.mcp.log import Log, changes, digest, sent, state_changes
+from tir_gym.sandboxes.mcp.opening import Core, open_session, tell_state
 from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject
 from tir_gym.sandboxes.mcp.results import read_result
 from tir_gym.sandboxes.mcp.session import Session, is_running
 
 T = TypeVar("T")
-log = logging.getLogger("tir_gym.sandbox")
 
 _MARGIN = 10.0
 """Seconds beyond all that a session may take, after which its loop must be stuck."""
@@ -126,7 +123,7 @@ class McpSandbox(Sandbox):
         else:
             assert server is not None
             place = InMemory(server)
-        self._core = _Core(
+        self._core = Core(
             place=place,
             limits=limits or Limits(),
             shared=shared,
@@ -278,18 +275,23 @@ class McpSandbox(Sandbox):
         try:
             answer = await session.call(call.name, call.arguments, self._core.limits.wall_seconds)
         except (TimeLimit, asyncio.CancelledError):
-            if writes and self._core.replayable:
-                # Whether it was done is not known here, so go back to where it was not.
-                self._held.let_go()
-            elif writes:
-                self._log = (*self._log, sent(call, None, replayable=False))
+            self._doubt(call, writes)
             raise
         except Exception as error:
             failure = failure_of(error, call.name, session.too_big())
+            if isinstance(failure, (OutputLimit, InfrastructureError)):
+                self._doubt(call, writes)
             raise failure or await self._death(session, call) from error
         if writes:
             self._log = (*self._log, sent(call, answer, replayable=self._core.replayable))
         return answer
+
+    def _doubt(self, call: ToolCall, writes: bool) -> None:
+        """Whether it was done is not known here: go back to where it was not, or write down that it may have been."""
+        if writes and self._core.replayable:
+            self._held.let_go()
+        elif writes:
+            self._log = (*self._log, sent(call, None, replayable=False))
 
     async def _death(self, session: Session, call: ToolCall) -> SandboxDied:
         obituary = await session.obituary()
@@ -313,68 +315,12 @@ class McpSandbox(Sandbox):
         if session is not None and not core.shared and not core.replayable and self._log:
             self._lost = "its session was opened in another process or event loop, and is gone"
             raise SandboxDied(f"{core.place.name}: {self._lost}")
-        return await held.open_once(self._open)
-
-    async def _open(self) -> Session:
-        core = self._core
-        session = Session(core.place, core.frame)
-        listed = await session.open(core.start_seconds)
-        try:
-            self._read_listing(listed)
-            if core.state is not None and core.initial_state is None:
-                core.initial_state = await self._tell_state(session)
-            for one in self._log if not core.shared else ():
-                answer = await session.call(one.name, one.arguments, core.limits.wall_seconds)
-                if sent(ToolCall(one.name, one.arguments), answer, replayable=True) != one:
-                    raise InfrastructureError(
-                        f"{core.place.name} is not replayable: {one.name}, sent again to a new server, was answered "
-                        "otherwise; leave replayable=True out",
-                        tool=one.name,
-                        kind="not_replayable",
-                    )
-        except TimeLimit as late:
-            session.stop()
-            raise SandboxDied(f"{core.place.name}, while its calls were sent again: {late}") from late
-        except MCPError as error:
-            session.stop()
-            raise SandboxDied(f"{core.place.name}, while its calls were sent again: {error.message}") from error
-        except BaseException:
-            session.stop()
-            raise
-        return session
-
-    def _read_listing(self, listed: Iterable[Any]) -> None:
-        core = self._core
-        if core.listing is not None:
-            return
-        listing = read_tools(core.place.name, listed, effects=core.effects)
-        for one in listing.refused:
-            log.warning("not offered: %s", one)
-        if not listing.tools:
-            why = "; ".join(str(one) for one in listing.refused[:3]) or "it lists none"
-            raise SandboxUnavailable(f"{core.place.name} offers no tool that can be used: {why}", kind="server_missing")
-        if core.state is not None:
-            listing.find(core.state.name).check(core.state.arguments)
-        core.listing = listing
-
-    async def _tell_state(self, session: Session) -> Any:
-        call = self._core.state
-        assert call is not None
-        answer = await session.call(call.name, call.arguments, self._core.limits.wall_seconds)
-        result = read_result(answer, self._core.frame)
-        if not result.ok:
-            raise InfrastructureError(f"the state tool {call.name} failed: {result.error}", kind="bad_state")
-        if isinstance(result.content, str):
-            try:
-                return json.loads(result.content)
-            except ValueError:
-                return result.content
-        return result.content
+        return await held.open_once(lambda: open_session(core, self._log))
 
     async def _state_now(self) -> Any:
         async def tell() -> Any:
             try:
-                return await self._tell_state(await self._ready())
+                return await tell_state(self._core, await self._ready())
             except (MCPError, TimeLimit) as error:
                 raise SandboxDied(f"{self._core.place.name} does not tell its state: {error}") from error
 
@@ -429,7 +375,7 @@ class McpSandbox(Sandbox):
                 "read in effects=..., or go back to the start"
             )
         if any(one.answer is None for one in log):
-            raise UsageError(f"{what}: a call was not answered in time, so what it did cannot be repeated")
+            raise UsageError(f"{what}: a call was not answered as it should, so what it did cannot be repeated")
 
     def _groups(self, calls: Sequence[ToolCall]) -> Iterable[list[ToolCall]]:
         """Neighbouring reads together, everything else alone."""
@@ -451,24 +397,3 @@ class McpSandbox(Sandbox):
         if self._core.listing is None:
             raise UsageError("the tools of an MCP server are not known before start()")
         return self._core.listing
-
-
-@dataclass
-class _Core:
-    """What a sandbox and its forks have in common."""
-
-    place: Place
-    limits: Limits
-    shared: bool
-    replayable: bool
-    state: ToolCall | None
-    effects: Mapping[str, Effect] | Effect | None
-    start_seconds: float
-    listing: Listing | None = None
-    initial_state: Any = None
-    held: Held = field(default_factory=Held)
-
-    @property
-    def frame(self) -> int:
-        # JSON may take six bytes for one, and structured content comes as text, too.
-        return 8 * self.limits.output + (1 << 16)
