@@ -435,10 +435,11 @@ def test_export_for_fine_tuning(cli: Cli) -> None:
     exported(cli)
     lines = [json.loads(line) for line in cli("export", "mine", "--format", "openai").out.splitlines()]
     assert len(lines) == 6
-    assert set(lines[0]) == {"messages", "tools"}
+    assert {"messages", "tools", "rewards", "turn_rewards", "return"} <= set(lines[0])
     right = cli("export", "mine", "--format", "openai", "--only-success").out.splitlines()
     assert 0 < len(right) < 6
     assert cli("export", "mine", "--format", "parquet").code == 2
+    assert cli("export", "mine", "--format", "csv").code == 2
     assert cli("export", "mine", "--only-success").code == 2
 
 

@@ -28,6 +28,7 @@ from tir_gym.store import (
     import_jsonl,
     open_store,
 )
+from tir_gym.store.learning import plain
 from tir_gym.store.rows import Rows, outcome_of, rows_of
 
 CONFIG = {"env_id": "tir_gym/Calculator-v0", "env_kwargs": {"split": "test"}, "agent": "gold", "seed": 7, "k": 2}
@@ -521,5 +522,5 @@ def test_openai_export(run: Run, tmp_path: Path, gold: PlayedEpisode, wild: Play
     assert export_openai(run, tmp_path / "good.jsonl", only_success=True) == 1
     for name, traces in (("all", [gold.trace, wild.trace]), ("good", [gold.trace])):
         lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text("utf-8").splitlines()]
-        assert [line["messages"] for line in lines] == [conversation(trace) for trace in traces]
+        assert [line["messages"] for line in lines] == [plain(conversation(trace)) for trace in traces]
         assert all(line["tools"] == [tool.to_openai() for tool in gold.trace.tools] for line in lines)

@@ -13,32 +13,43 @@ from tir_gym.cli.printing import count, note, print_json, say
 from tir_gym.cli.stores import existing_store
 from tir_gym.errors import UsageError
 
+FORMATS = ("jsonl", "openai", "sharegpt", "atif", "parquet")
+
 
 def export_command(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name of the run, see `runs`.")],
     format: Annotated[
-        str, typer.Option("--format", help="jsonl: whole episodes; openai: conversations for fine-tuning.")
+        str,
+        typer.Option(
+            "--format",
+            help="jsonl: whole episodes, for `import`; openai, sharegpt: conversations for fine-tuning; atif: "
+            "trajectories; parquet: rows for verl and SkyRL.",
+        ),
     ] = "jsonl",
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Instead of stdout.")] = None,
     only_success: Annotated[
-        bool, typer.Option("--only-success", help="Leave out failed episodes; with --format openai.")
+        bool, typer.Option("--only-success", help="Leave out failed episodes; not with --format jsonl.")
     ] = False,
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Write the episodes of a run, one JSON document per line."""
-    from tir_gym.store import export_jsonl, export_openai
+    """Write the episodes of a run: one JSON document per line, or one row of a Parquet file."""
+    from tir_gym.store import export_atif, export_jsonl, export_openai, export_parquet, export_sharegpt
 
-    if format not in ("jsonl", "openai"):
-        raise UsageError(f"--format {format!r}: choose jsonl or openai")
-    if only_success and format != "openai":
-        raise UsageError("--only-success goes with --format openai: a jsonl export is the whole run")
+    if format not in FORMATS:
+        raise UsageError(f"--format {format!r}: choose {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if only_success and format == "jsonl":
+        raise UsageError("--only-success goes with the formats for training: a jsonl export is the whole run")
+    if format == "parquet" and output is None:
+        raise UsageError("--format parquet needs -o FILE: a Parquet file is no text")
+    lines = {"openai": export_openai, "sharegpt": export_sharegpt, "atif": export_atif}
     with existing_store(store) as opened:
         chosen = opened.run(run)
-        target = output or sys.stdout
-        if format == "openai":
-            written = export_openai(chosen, target, only_success=only_success)
+        if format == "parquet":
+            written = export_parquet(chosen, output or "", only_success=only_success)
+        elif format in lines:
+            written = lines[format](chosen, output or sys.stdout, only_success=only_success)
         else:
-            written = export_jsonl(chosen, target)
+            written = export_jsonl(chosen, output or sys.stdout)
     if output is not None:
         note(f"{count(written, 'episode')} of run {run} written to {output}")
 

@@ -6,13 +6,17 @@
         run.finish()
 
 `schema.py` says what lies where, `database.py` opens it, `store.py` and `run.py` read and write it, `jsonl.py` carries
-runs from one store to another, `messages.py` makes training data of them. Needs SQLAlchemy, so it is imported only by
+runs from one store to another; `messages.py`, `sharegpt.py`, `atif.py` and `parquet.py` make training data of them,
+`learning.py` being what these share. Needs SQLAlchemy, so it is imported only by
 who keeps episodes.
 """
 
+from tir_gym.store.atif import export_atif
 from tir_gym.store.jsonl import export_jsonl, import_jsonl
 from tir_gym.store.messages import conversation, export_openai
+from tir_gym.store.parquet import export_parquet
 from tir_gym.store.run import EpisodeRow, Run
+from tir_gym.store.sharegpt import export_sharegpt
 from tir_gym.store.store import RunInfo, Store, open_store
 
 __all__ = [
@@ -21,8 +25,11 @@ __all__ = [
     "RunInfo",
     "Store",
     "conversation",
+    "export_atif",
     "export_jsonl",
     "export_openai",
+    "export_parquet",
+    "export_sharegpt",
     "import_jsonl",
     "open_store",
 ]

@@ -1,14 +1,18 @@
-"""Episodes as OpenAI messages, the form that supervised fine-tuning reads: `{"messages": [...], "tools": [...]}`."""
+"""Episodes as OpenAI messages, the form that supervised fine-tuning reads: `{"messages": [...], "tools": [...], ...}`.
+
+TRL takes the lines as they are ("conversational" language modelling with tools, its docs/source/dataset_formats.md);
+what else stands in them are rewards by turn and the episode's figures, see `learning.py`.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tir_gym.records import Message, Trace, Turn
-from tir_gym.store.jsonl import opened_to_write
-from tir_gym.store.run import Run
+from tir_gym.store.learning import beside, write_lines
+from tir_gym.store.run import EpisodeRow, Run
 
 
 def export_openai(run: Run, file: str | Path | TextIO, *, only_success: bool = False) -> int:
@@ -22,16 +26,7 @@ def export_openai(run: Run, file: str | Path | TextIO, *, only_success: bool = F
     Returns:
         How many.
     """
-    count = 0
-    with opened_to_write(file) as out:
-        for row in run.episodes():
-            if row.infra_error is not None or (only_success and not row.success):
-                continue
-            trace = row.trace()
-            line = {"messages": conversation(trace), "tools": [tool.to_openai() for tool in trace.tools]}
-            out.write(json.dumps(line) + "\n")
-            count += 1
-    return count
+    return write_lines(run, file, _line, only_success=only_success)
 
 
 def conversation(trace: Trace) -> list[Message]:
@@ -41,14 +36,18 @@ def conversation(trace: Trace) -> list[Message]:
     else is left out whole: there is no right form of it to show, and nothing to learn from it.
     """
     messages = [dict(message) for message in trace.messages]
-    for turn in trace.turns:
-        messages += _messages(turn)
+    for turn in shown_turns(trace):
+        messages += turn_messages(trace.turns[turn])
     return messages
 
 
-def _messages(turn: Turn) -> list[Message]:
-    if turn.malformed and not turn.calls:
-        return []
+def shown_turns(trace: Trace) -> list[int]:
+    """The turns that a conversation shows, each by one message of the agent."""
+    return [number for number, turn in enumerate(trace.turns) if turn.calls or not turn.malformed]
+
+
+def turn_messages(turn: Turn) -> list[Message]:
+    """The agent's message of a turn that is shown, and the answers to it."""
     # The environment names the tool in its answer to a call, and only there.
     answers = [dict(message) for message in turn.observation if message["role"] != "tool" or "name" in message]
     ids = [message["tool_call_id"] for message in answers if message["role"] == "tool"]
@@ -64,3 +63,8 @@ def _messages(turn: Turn) -> list[Message]:
             for id, call in zip(ids, turn.calls, strict=True)
         ]
     return [said, *answers]
+
+
+def _line(row: EpisodeRow, trace: Trace) -> dict[str, Any]:
+    tools = [tool.to_openai() for tool in trace.tools]
+    return {"messages": conversation(trace), "tools": tools, **beside(row, trace, shown_turns(trace))}
