@@ -29,7 +29,7 @@ def backends() -> list[tuple[str, str]]:
 
 
 # Found and not yet closed.
-OPEN = {
+OPEN = {("bomb_sockets", "jail-B"), ("bomb_sockets", "container")}
     "bomb_sockets",
     "out_flood",
     "picture_wrong_copy",
@@ -74,7 +74,7 @@ def test_attack_fails(case: Case, backend: str, user: str, attackers: Attackers)
     for mode in case.modes if user == "root" or not ROOT else case.modes[:1]:
         seen = attackers.of(backend, user).attack(case, mode)
         told = f"{case.name} ({mode}): {case.about}\n{seen['shown']}"
-        if case.name in OPEN and (seen["hits"] or seen["kind"] not in case.ends):
+        if (case.name, backend) in OPEN and (seen["hits"] or seen["kind"] not in case.ends):
             pytest.xfail("found and not yet closed")
         assert seen["hits"] == {}, f"it got through: {seen['hits']}\n{told}"
         assert seen["kind"] in case.ends, f"it ended as {seen['kind']}, expected one of {case.ends}\n{told}"

@@ -47,8 +47,14 @@ class Output:
         kept += data
         return True
 
-    def drain(self) -> None:
-        """Take what lies in the pipes yet, and no more than fits into one."""
+    def drain(self, *, again: bool = False) -> None:
+        """Take what lies in the pipes yet, and no more than fits into one.
+
+        Args:
+            again: Also from those that the last reading has left empty.
+        """
+        if again:
+            self._more.update(self.fds)
         for fd in self.fds:
             for _ in range(PIPE_MOST // CHUNK):
                 if fd not in self._more or not self.read(fd):

@@ -20,8 +20,9 @@ from . import interpreter
 from .processes import CLOCK_TICKS, Processes, cpu_clock
 from .starting import SPARE_PROCESSES, Starter
 
-PATIENCE = 20.0
-"""Seconds that a notebook has to make a copy of itself."""
+PATIENCE = 6.0
+"""Seconds that a notebook has to take an order, and again to make a copy of itself. The host waits longer than for
+both, so a notebook that spoils its own snapshots loses its variables and does not end the slot."""
 
 
 class Notebook(NamedTuple):

@@ -271,6 +271,7 @@ class Supervisor:
         else:
             code_of = self._sessions.end()
             self._frozen = self._processes.kill(self._sessions.pids()) or self._frozen
+            call.output.drain(again=True)  # written before it was killed, and none of the next call's
             self._judge(call, b"", nonce, code_of)
             self._sessions.lost = False  # it is told now
             lost = True
