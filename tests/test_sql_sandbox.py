@@ -201,6 +201,7 @@ def test_one_statement_at_a_time(make: Make) -> None:
         assert (result.error_kind, result.error) == ("refused", "send one statement at a time")
     assert sandbox.diff() == {}
     assert query(sandbox, "SELECT ';' -- ;\n;") == [[";"]]
+    assert query(sandbox, " SELECT 2; -- and no more\n ") == [[2]]
 
 
 @pytest.mark.parametrize("sql", ["COMMIT", "ROLLBACK", "BEGIN", "END", "SAVEPOINT s0", "RELEASE s0", "ROLLBACK TO s0"])

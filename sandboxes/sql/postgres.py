@@ -98,7 +98,7 @@ class PostgresSession:
     def run(self, statement: Statement) -> dict[str, Any]:
         try:
             reading = read_statement(statement.sql, write=statement.write)
-            sql = statement.sql.encode()
+            sql = reading.sql.encode()
         except (ToolError, UnicodeEncodeError) as error:
             kind = error.kind if isinstance(error, ToolError) else "raised"
             return {"error": str(error), "kind": kind, "changed": 0, "touched": [], "read": []}
@@ -112,6 +112,11 @@ class PostgresSession:
             if write and "error" not in reply and reply["changed"] and self._size() > self._most_size:
                 reply = {"error": "the database is full", "kind": "disk_limit"}
             self._settle(keep=write and "error" not in reply)
+        except SessionLost:
+            raise
+        except BaseException:  # Ctrl-C: nobody knows how far it came
+            self.end()
+            raise
         finally:
             timer.cancel()
         tables = sorted(name for name in self._image.tables if name.lower() in reading.names or name in reading.names)
@@ -153,6 +158,7 @@ class PostgresSession:
         }
 
     def digests(self, tables: list[str] | None) -> dict[str, Any]:
+        self._command(_WITHOUT_TIMEOUT)
         names = self._base_tables() if tables is None else tables
         return {
             "tables": {name: contents.table_digest(*self._contents(name)) for name in names},
@@ -160,6 +166,7 @@ class PostgresSession:
         }
 
     def changes(self, tables: list[str] | None) -> dict[str, Any]:
+        self._command(_WITHOUT_TIMEOUT)
         base = self._image.connect()
         names = sorted({*contents.table_names(base), *self._base_tables()}) if tables is None else tables
         found: dict[str, Any] = {}
@@ -314,6 +321,9 @@ class PostgresSession:
         text = (result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"failed").decode("utf-8", "replace")
         return {"error": text[:2000], "kind": _KINDS.get(state, "raised")}
 
+
+_WITHOUT_TIMEOUT = "SET LOCAL statement_timeout = 0"
+"""For what is not the agent's; each statement of the agent sets its own."""
 
 _KINDS = {
     "57014": "time_limit",

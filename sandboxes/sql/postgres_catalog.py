@@ -71,7 +71,7 @@ def bounded(sql: bytes, columns: int, rows: int, size: int) -> bytes:
     return b"".join(
         (
             f"WITH tir ({', '.join(names)}) AS (\n".encode(),
-            sql.rstrip().rstrip(b";"),
+            sql,
             f"\n) SELECT {shown}, CASE WHEN total <= {size} THEN 1 END, (SELECT COUNT(*) FROM tir) FROM (SELECT *, "
             f"SUM({width}) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM tir LIMIT {rows + 1}) bounded_rows".encode(),
         )

@@ -79,7 +79,7 @@ class SqlSandbox(Sandbox, Database):
             SQLite, in a slot of this machine, for `None`.
         require: Take no tier of the jail weaker than this one, see `JailSandbox`; means nothing to a server.
         rows: Most rows of one result; more are cut off and the result says so.
-        now: The simulated clock, `YYYY-MM-DD HH:MM:SS`.
+        now: The simulated clock, `YYYY-MM-DD HH:MM:SS`. On a server it is that of columns' defaults alone.
         seed: Where random numbers come from.
         limits: What each environment may use. `disk` is by how much the database may grow. `memory` and `cpu_seconds`
             hold for SQLite; a server's are limited at the server. Processes and files there are none.
@@ -173,7 +173,16 @@ class SqlSandbox(Sandbox, Database):
 
     def run_sql(self, sql: str, *, write: bool) -> dict[str, Any]:
         statement = self._statement(sql, write=write)
-        reply = self._run(statement)
+        try:
+            return self._kept(statement, self._run(statement))
+        except ToolError:
+            raise
+        except BaseException:  # Ctrl-C: the process may have done what the log does not say
+            self.close()
+            raise
+
+    def _kept(self, statement: Statement, reply: dict[str, Any]) -> dict[str, Any]:
+        """The content for the agent; what has changed something goes into the log."""
         if reply.get("lost"):
             self._applied = ()
         if "error" in reply:
@@ -181,11 +190,11 @@ class SqlSandbox(Sandbox, Database):
             text = _TEXTS[kind].format(self.limits) if kind in _TEXTS else reply["error"]
             content = {name: reply[name] for name in ("columns", "rows", "truncated") if name in reply} or None
             raise _ERRORS[kind](text, content=content)
-        if write and (reply["changed"] or "*" in reply["touched"]):
-            self._log = (*self._log, _Done(sql, statement.seed, frozenset(reply["touched"])))
+        if statement.write and (reply["changed"] or "*" in reply["touched"]):
+            self._log = (*self._log, _Done(statement.sql, statement.seed, frozenset(reply["touched"])))
             self._applied = self._log
         result = {name: reply[name] for name in ("columns", "rows", "truncated")}
-        if not write:
+        if not statement.write:
             return result
         return {"rows_changed": reply["changed"], **(result if result["columns"] else {})}
 

@@ -44,6 +44,8 @@ _DENIED = re.compile(
 class Reading:
     """What a statement says at first sight."""
 
+    sql: str
+    """The statement without what follows it."""
     first: str
     """Its first word, in small letters."""
     names: frozenset[str]
@@ -74,9 +76,11 @@ def read_statement(sql: str, *, write: bool) -> Reading:
     Raises:
         ToolError: It may not be run; the text says why.
     """
-    tokens = list(_tokens(sql))
-    while tokens and tokens[-1] == ("end", ";"):
-        tokens.pop()
+    found = list(_tokens(sql))
+    end = len(sql)
+    while found and found[-1][0] == "end":
+        end = found.pop()[2]
+    tokens = [(kind, text) for kind, text, _ in found]
     if not tokens:
         raise ToolError("send one statement; this is none")
     if ("end", ";") in tokens:
@@ -94,10 +98,11 @@ def read_statement(sql: str, *, write: bool) -> Reading:
     for name in (*words, *quoted):
         if _DENIED.fullmatch(name.lower()):
             raise ToolError(f"{name} is not allowed here")
-    return Reading(first, frozenset([*words, *quoted]))
+    return Reading(sql[:end], first, frozenset([*words, *quoted]))
 
 
-def _tokens(sql: str) -> Iterator[tuple[str, str]]:
+def _tokens(sql: str) -> Iterator[tuple[str, str, int]]:
+    """Kind, text and place of each token."""
     if "\0" in sql:
         raise ToolError("the statement contains a null character")
     at = 0
@@ -111,9 +116,9 @@ def _tokens(sql: str) -> Iterator[tuple[str, str]]:
         if kind == "comment":
             at = _after_comment(sql, at)
             continue
-        at = match.end()
         if kind != "space":
-            yield ("dollar" if kind == "tag" else kind), match[0]
+            yield ("dollar" if kind == "tag" else kind), match[0], at
+        at = match.end()
 
 
 def _after_comment(sql: str, at: int) -> int:
