@@ -145,7 +145,7 @@ def divided(lines: Sequence[TaskLine], n: int) -> list[TaskLine]:
 def _line(task: str, played: Sequence[Sequence[Outcome]]) -> TaskLine:
     every = [row for rows in played for row in rows]
     failed = [row for row in every if not row.success]
-    causes = Counter(f"ended by {row.ending}" for row in failed)
+    causes = Counter("answered, not done" if row.ending == "answer" else f"ended by {row.ending}" for row in failed)
     for row in failed:
         causes.update(row.errors)
     return TaskLine(

@@ -6,7 +6,7 @@ whatever it holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -171,10 +171,7 @@ def _example(report: Report, example: Example) -> str:
     parts = [
         f"<h3>{_text(report.runs[example.run].label)} on task {_text(row.task_id)}, attempt {row.repeat + 1}: "
         f'<span class="{verdict[0]}">{verdict[1]}</span>, return {number(row.return_)}</h3>',
-        *[
-            f"<pre><b>{_text(message.get('role'))}</b>  {_text(message.get('content'))}</pre>"
-            for message in trace.messages
-        ],
+        *[_message(message) for message in trace.messages],
     ]
     if example.unexplained:
         parts.append(f'<p class="part">{_text(tables.unexplained(example))}</p>')
@@ -187,6 +184,13 @@ def _example(report: Report, example: Example) -> str:
     if trace.infra_error is not None:
         parts.append(f'<p class="bad">Infrastructure failure: {_text(trace.infra_error.get("message"))}</p>')
     return f"<article>{''.join(parts)}</article>"
+
+
+def _message(message: Mapping[str, Any]) -> str:
+    """A message of the task; what every task of a family says is folded."""
+    if message.get("role") == "system":
+        return f"<details><summary>system</summary><pre>{_text(message.get('content'))}</pre></details>"
+    return f"<pre><b>{_text(message.get('role'))}</b>  {_text(message.get('content'))}</pre>"
 
 
 def _gold(example: Example) -> str:
