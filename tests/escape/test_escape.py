@@ -30,15 +30,6 @@ def backends() -> list[tuple[str, str]]:
 
 # Found and not yet closed.
 OPEN = {("bomb_sockets", "jail-B"), ("bomb_sockets", "container")}
-    "bomb_sockets",
-    "out_flood",
-    "picture_wrong_copy",
-    "wire_huge_frame",
-    "picture_after_bombs",
-    "picture_killed",
-    "picture_no_copy",
-    "picture_descriptors",
-}
 
 
 class Attackers:
