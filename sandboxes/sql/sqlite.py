@@ -153,7 +153,8 @@ class SqliteSession:
         if not self.usable:
             return
         try:
-            if not self._spent and self.rewind(0) == 0 and self._slot.keep(self._stream, self._pid):
+            keep = not self._spent and self._slot.has_room
+            if keep and self.rewind(0) == 0 and self._slot.keep(self._stream, self._pid):
                 self._forgotten.detach()
         except SessionLost:
             return
@@ -252,10 +253,15 @@ class _Slot:
             self._held += 1
             return SqliteSession(self, stream, pid)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a process may stay for the next environment."""
+        return self.usable and len(self._idle) < IDLE_PROCESSES
+
     def keep(self, stream: socket.socket, pid: int) -> bool:
         """Take a process back that is in the template's state; whether there was room for it."""
         with self._lock:
-            if not self.usable or len(self._idle) >= IDLE_PROCESSES:
+            if not self.has_room:
                 return False
             self._idle.append((stream, pid))
             self._held -= 1
