@@ -470,6 +470,14 @@ def test_replay_runs_no_code_that_the_file_names(cli: Cli) -> None:
     assert cli("replay", "own.jsonl", "--env", "user_code:Broken").code == 0
 
 
+def test_nor_does_rescoring_run_code_that_a_run_names(cli: Cli) -> None:
+    assert cli("eval", "user_code:Broken", "--agent", "oracle", "--task", "test/0", "--run", "own").code == 0
+    refused = cli("rescore", "own", "--reward", "paper")
+    assert refused.code == 2
+    assert "'user_code:Broken', which is not registered" in refused.err
+    assert cli("rescore", "own", "--reward", "paper", "--env", "user_code:Broken").code == 0
+
+
 # Validate.
 
 

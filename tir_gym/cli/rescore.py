@@ -26,6 +26,9 @@ def command(
     name: Annotated[
         str | None, typer.Option("--run", metavar="NAME", help="Of the new run.", show_default="RUN.REWARD")
     ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", metavar="ID", help="Take the golds of this environment, not the recorded.")
+    ] = None,
     data_dir: DataDir = None,
     env_arg: EnvArgs = None,
     store: Store = DEFAULT_STORE,
@@ -38,7 +41,7 @@ def command(
         config = {**old.config, "reward": spec.model_dump(), "rescored_from": run}
         options = env_options(data_dir=data_dir, env_args=env_arg)
         with progress("rescore", None) as tick:
-            new = opened.add_run(name or f"{run}.{spec.name}", config, _rescored(old, spec, options, tick))
+            new = opened.add_run(name or f"{run}.{spec.name}", config, _rescored(old, spec, env, options, tick))
         before, after = old.summary(), new.summary()
     if as_json:
         print_json({"run": new.name, "store": store, "rescored_from": run, "summary": after.model_dump(mode="json")})
@@ -63,17 +66,18 @@ def _spec(text: str) -> RewardSpec:
         raise UsageError(f"--reward {text!r}: neither a preset nor JSON: {error}") from None
 
 
-def _rescored(run: Run, spec: RewardSpec, options: dict[str, Any], tick: Any) -> Iterator[Rows]:
+def _rescored(run: Run, spec: RewardSpec, env_id: str | None, options: dict[str, Any], tick: Any) -> Iterator[Rows]:
     from tir_gym.agents import oracle_return
     from tir_gym.episode import PlayedEpisode
-    from tir_gym.making import make_env
+    from tir_gym.replay_trace import env_of
     from tir_gym.rescore import rescore
     from tir_gym.store.rows import outcome_of, rows_of
 
-    kwargs = {**run.config.get("env_kwargs", {}), **options, "reward": spec}
-    env = make_env(run.config["env_id"], **kwargs)
+    env = None
     oracle: dict[str, float] = {}
     for row in run.episodes():
+        if env is None:
+            env = env_of(row.trace(), env_id=env_id, **{**options, "reward": spec})
         if row.task_id not in oracle:
             oracle[row.task_id] = oracle_return(env, row.task_id)
         seconds = row.turn_seconds()
