@@ -274,7 +274,9 @@ CASES: tuple[Case, ...] = (
     Case("import_poison", "folder", after=_import_again, modes=BOTH),
     Case("pickle_bomb", "folder", ends=(None, "died"), modes=BOTH, after=_show_late),
     # Pictures of a living interpreter, which helps to make them.
-    Case("picture_no_copy", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
+    Case(
+        "picture_no_copy", "", ends=(None, "died"), limits={"wall_seconds": 10.0}, after=_pictures, control=NO_PICTURES
+    ),
     Case(
         "picture_wrong_copy",
         "",
@@ -284,8 +286,17 @@ CASES: tuple[Case, ...] = (
         after=_pictures,
         control=NO_PICTURES,
     ),
-    Case("picture_killed", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
-    Case("picture_descriptors", "", ends=(None, "died"), limits=SHORT, after=_pictures, control=NO_PICTURES),
+    Case(
+        "picture_killed", "", ends=(None, "died"), limits={"wall_seconds": 10.0}, after=_pictures, control=NO_PICTURES
+    ),
+    Case(
+        "picture_descriptors",
+        "",
+        ends=(None, "died"),
+        limits={"wall_seconds": 10.0},
+        after=_pictures,
+        control=NO_PICTURES,
+    ),
     Case(
         "picture_after_bombs",
         "",

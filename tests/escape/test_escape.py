@@ -29,7 +29,7 @@ def backends() -> list[tuple[str, str]]:
 
 
 # Found and not yet closed.
-OPEN = {("bomb_sockets", "jail-B"), ("bomb_sockets", "container")}
+OPEN = {("bomb_sockets", "jail-B")}
 
 
 class Attackers:
