@@ -78,12 +78,16 @@ class ServerProcess:
         self._end()
         for name in list(self._fds):
             self.close_pipe(name)
-        with anyio.CancelScope(shield=True):
-            await self._reap(4.0)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._reap(4.0)
+                if self._process.poll() is None:
+                    self._process.kill()
+                    await self._reap(1.0)
+        finally:  # a scope shields from its own kind only, and whoever waited for the start may cancel the task itself
             if self._process.poll() is None:
                 self._process.kill()
-                await self._reap(1.0)
-        self._process.clean()
+            self._process.clean()
 
     async def send(self, item: SessionMessage) -> None:
         message = item.message
