@@ -29,7 +29,10 @@ def backends() -> list[tuple[str, str]]:
 
 
 # Found and not yet closed.
-OPEN = {("bomb_sockets", "jail-B")}
+OPEN = {
+    ("bomb_sockets", "jail-B"),
+    ("fs_disk_inodes", "container"),  # on Podman, whose memory disks cannot bound files: they are counted after the call
+}
 
 
 class Attackers:
