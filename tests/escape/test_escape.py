@@ -31,7 +31,7 @@ def backends() -> list[tuple[str, str]]:
 # Found and not yet closed.
 OPEN = {
     ("bomb_sockets", "jail-B"),
-    ("fs_disk_inodes", "container"),  # on Podman, whose memory disks cannot bound files: they are counted after the call
+    ("fs_disk_inodes", "container"),  # on Podman, whose memory disks cannot bound files: they are counted after a call
 }
 
 
