@@ -80,6 +80,7 @@ class Zygote:
                 raise failure from error
         if "numpy" in sys.modules:
             importlib.import_module("numpy.random").seed(0)  # makes the generator, which is put off otherwise
+            importlib.import_module("numpy.ma")  # which a median or a quantile would import, in each fresh call again
 
     def _gather(self, own_root: bool) -> str | None:
         if os.getuid() != 0:
