@@ -115,7 +115,8 @@ class Starter:
         if not self.place.counts:
             count += self.place.others + SPARE_PROCESSES  # others come and go; the watch is stricter
         if self.place.counts or self.place.others:
-            bounds.append((resource.RLIMIT_NPROC, count, count + SPARE_PROCESSES))
+            # No snapshot is taken while a call runs that is not a notebook's, so there the limit stands as it is.
+            bounds.append((resource.RLIMIT_NPROC, count, count if cpu else count + SPARE_PROCESSES))
         return [(kind, _within_hard(kind, soft, hard)) for kind, soft, hard in bounds]
 
 
