@@ -1,4 +1,4 @@
-# Reads the host's requests in the worker's place: leaves a child that waits on every descriptor, before the worker does.
+# Reads the host's requests in the worker's place: leaves a child that waits on every descriptor before it.
 import os
 import threading
 import time
