@@ -214,4 +214,4 @@ def main() -> None:
 
 
 FORKED = 40
-"""Processes that a notebook may have too many until the watch looks next: the kernel's limit leaves room for snapshots."""
+"""Processes that a notebook may have too many until the watch looks: the kernel's limit leaves room for snapshots."""
