@@ -44,6 +44,9 @@ bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/advantages.py
+	$(BIN)/python benchmarks/jail.py
+	$(BIN)/python benchmarks/sql.py
+	$(BIN)/python benchmarks/mcp_calls.py
 
 constraints: ## Resolve all dependencies afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
