@@ -96,7 +96,7 @@ def play(case: Case, backend: Any, host: Host, mode: str) -> dict[str, Any]:
         if protected or "left" in case.canary:
             _count_left(watch, 2.0 if protected else 0.1, hits)
     hits |= host.found(shown)
-    if watch.most > limits.get("processes", 64) * 1.5 + 8 + FORKED:
+    if watch.most > limits.get("processes", 64) * 1.5 + 8:
         hits["processes"] = f"{watch.most} processes and threads at one time"
     if watch.memory > limits.get("memory", 512 << 20) * 1.6 + BURST:
         hits["memory_held"] = f"{watch.memory >> 20} MB at one time"
@@ -211,7 +211,3 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             print(json.dumps(play(BY_NAME[request["case"]], backend, host, request["mode"])), flush=True)
-
-
-FORKED = 40
-"""Processes that a notebook may have too many until the watch looks: the kernel's limit leaves room for snapshots."""

@@ -262,8 +262,7 @@ CASES: tuple[Case, ...] = (
     Case("wire_garbage", "infrastructure time", ends=("died",), modes=BOTH, limits=SHORT),
     Case("wire_closed", "time next infrastructure", ends=(None, "died", "raised"), modes=BOTH, limits=SHORT),
     Case("wire_half", "time", ends=(*STOPPED, "died"), modes=BOTH, limits=SHORT),
-    # A notebook's child can take the notebook's own orders, which is its own loss (docs/security.md); nobody else's.
-    Case("wire_stolen", "next time infrastructure", ends=(None, "died"), limits=SHORT, modes=("fresh",)),
+    Case("wire_stolen", "next time infrastructure", ends=(None, "died"), limits=SHORT, modes=BOTH),
     Case(
         "runner_patched",
         "forged time infrastructure",

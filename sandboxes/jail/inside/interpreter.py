@@ -73,6 +73,8 @@ def serve(control: socket.socket, seed: int) -> NoReturn:
     as yet another copy of itself.
     """
     scope = begin(seed)
+    # A child that the code leaves behind would take orders that are meant for the notebook.
+    os.register_at_fork(after_in_child=lambda: _let_go(control))
     keep = [os.dup(number) for number in (0, 1, 2)]
     output = (sys.stdout, sys.stderr)
     ancillary = socket.CMSG_SPACE(4)
@@ -269,18 +271,35 @@ def _fork() -> bool:
     # do not live on in a copy, may hold locks just now.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        own = os.getpid()
         drawn = random.getstate()
-        middle = os.fork()
-        if middle:
-            os.waitpid(middle, 0)
-            return False
+        _copying.append(True)
         try:
-            if os.fork():
-                os._exit(0)
+            middle = os.fork()
+            if middle:
+                os.waitpid(middle, 0)
+                return False
+            copied = os.fork() == 0
         except OSError:
+            if os.getpid() == own:
+                raise
             os._exit(1)
+        finally:
+            _copying.clear()
+        if not copied:
+            os._exit(0)
         random.setstate(drawn)  # Python seeds it from chance after a fork
     return True
+
+
+_copying: list[bool] = []
+"""Not empty while the fork at hand is a snapshot's."""
+
+
+def _let_go(control: socket.socket) -> None:
+    if not _copying:
+        with contextlib.suppress(OSError):
+            os.close(control.fileno())
 
 
 def _descriptor(passed: list[tuple[int, int, bytes]]) -> int:

@@ -24,6 +24,7 @@ from .syscalls import numbers
 LOAD, EQUAL, AT_LEAST, ANY_BIT, JUMP, RETURN, MASK = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06, 0x54
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "arm64": 0xC00000B7}
+RLIMIT_NPROC = 6
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes each, low half first
 X32 = 0x40000000
 
@@ -111,6 +112,26 @@ def second(machine: str, *, signals: bool, attributes: bool) -> bytes:
             if name in table:
                 leaves[table[name]] = (nothing,)
     return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (_return(ALLOW),)))])
+
+
+def fixed_processes(machine: str) -> bytes:
+    """A further filter, for a notebook: it cannot change how many processes it may have.
+
+    Its hard limit lies above its soft one, because the supervisor, which has no privilege to raise a hard one, has to
+    make room for each snapshot.
+
+    Args:
+        machine: As `os.uname` calls it.
+    """
+    table = numbers(machine)["allowed"]
+    refuse, allow = _return(ERRNO | errno.EPERM), _return(ALLOW)
+    high = _step(LOAD, ARGUMENTS + 8 * 2 + 4)
+    asks = (_argument(2), _step(EQUAL, 0, 0, 2), high, _step(EQUAL, 0, 1, 0))  # no new limit: a question, no change
+    leaves = {
+        table["prlimit64"]: (_argument(1), _step(EQUAL, RLIMIT_NPROC, 0, 5), *asks, refuse, allow),
+        table["setrlimit"]: (_argument(0), _step(EQUAL, RLIMIT_NPROC, 0, 1), refuse, allow),
+    }
+    return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (allow,)))])
 
 
 def install(instructions: bytes) -> None:

@@ -8,7 +8,7 @@ import resource
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import kernel
+from . import kernel, seccomp
 from .processes import Processes, Usage
 
 SPARE_PROCESSES = 300
@@ -65,6 +65,7 @@ class Starter:
         resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
         resource.setrlimit(resource.RLIMIT_SIGPENDING, _within_hard(resource.RLIMIT_SIGPENDING, 256, 256))
         resource.setrlimit(resource.RLIMIT_FSIZE, _within_hard(resource.RLIMIT_FSIZE, disk, disk))
+        self._fixed = seccomp.fixed_processes(seccomp.machine())
         self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._open_files, self._open_files))
         os.chdir(place.writable[0])
@@ -94,6 +95,8 @@ class Starter:
             kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or its memory could not be measured
             for kind, bound in bounds:
                 resource.setrlimit(kind, bound)
+            if not cpu:
+                seccomp.install(self._fixed)
         except BaseException as error:
             os.write(2, f"the sandbox could not start a process: {error}\n".encode("utf-8", "replace"))
             os._exit(1)
