@@ -33,7 +33,7 @@ ran=""
 for engine in ${TIR_GYM_ENGINES:-docker podman}; do
     echo "engine: a $engine of our own"
     status=0
-    PYTHON=$python tests/container_engine.sh "$engine" "${tests[@]}" || status=$?
+    TIR_GYM_ENGINE_NAME=$engine PYTHON=$python tests/container_engine.sh "$engine" "${tests[@]}" || status=$?
     case $status in
     0) ran+=" $engine" ;;
     77) ;; # not here, as it has said

@@ -29,10 +29,9 @@ def backends() -> list[tuple[str, str]]:
 
 
 # Found and not yet closed.
-OPEN = {
-    ("bomb_sockets", "jail-B"),
-    ("fs_disk_inodes", "container"),  # on Podman, whose memory disks cannot bound files: they are counted after a call
-}
+OPEN = {("bomb_sockets", "jail-B")}
+if os.environ.get("TIR_GYM_ENGINE_NAME") == "podman":  # cannot bound files on memory disks
+    OPEN.add(("fs_disk_inodes", "container"))
 
 
 class Attackers:
