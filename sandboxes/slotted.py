@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 import weakref
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -88,13 +89,13 @@ class SlotSandbox(Sandbox, Injected):
         self._injected: Mapping[type, Any] = dict.fromkeys(type(self).__mro__, self)
         self._forget()
 
+    @abstractmethod
     def lease(self) -> Slot:
         """A slot of its own, without files. Subclasses say where from.
 
         Raises:
             SandboxUnavailable: There is none to be had.
         """
-        raise NotImplementedError
 
     def call(self, call: ToolCall) -> ToolResult:
         try:
