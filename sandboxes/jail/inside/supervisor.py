@@ -309,7 +309,8 @@ class Supervisor:
             call.status = self._full(call.limits) or "raised"
 
     def _watch(self, limits: dict[str, Any], known: dict[int, float] | None = None) -> Watch:
-        watch = Watch(self._processes, limits, self._starter.inherited, known)
+        starter = self._starter
+        watch = Watch(self._processes, limits, starter.inherited, known or {}, starter.place.counts)
         if not self._bounded:
             watch.disk = functools.partial(self._overfull, limits)
         return watch

@@ -16,6 +16,8 @@ from .processes import CLOCK_TICKS, Processes, Usage, cpu_clock
 
 FIRST_LOOK = 0.01
 LONGEST_PAUSE = 0.03
+UNCOUNTED_PAUSE = 0.004
+"""Seconds between looks where only they bound the number of processes: two cores fork some ten meanwhile."""
 FREE_SOCKETS = 32
 SOCKET_BYTES = 212992
 
@@ -28,18 +30,25 @@ class Watch:
         limits: `memory`, `cpu_seconds` and `processes` of the call.
         inherited: What a fork of the supervisor uses before it does anything.
         known: Processor time so far of processes that were there before, by pid.
+        counted: Whether the kernel bounds the number of processes as well.
     """
 
     def __init__(
-        self, processes: Processes, limits: dict[str, float], inherited: Usage, known: dict[int, float] | None = None
+        self,
+        processes: Processes,
+        limits: dict[str, float],
+        inherited: Usage,
+        known: dict[int, float],
+        counted: bool,
     ) -> None:
         self._processes = processes
         self._limits = limits
         self._inherited = inherited
         self._begin = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.reaped_before = processes.reaped_cpu
-        self._known = dict(known or {})
-        self._pause = FIRST_LOOK
+        self._known = dict(known)
+        self._longest = LONGEST_PAUSE if counted else UNCOUNTED_PAUSE
+        self._pause = min(FIRST_LOOK, self._longest)
         self.disk: Callable[[], str | None] | None = None
         """Asked which limit of the disk is exceeded, where it does not end there itself."""
         self._disk_again = 0.0
@@ -51,7 +60,7 @@ class Watch:
 
     def pause(self) -> float:
         """Seconds until the next look."""
-        pause, self._pause = self._pause, min(self._pause * 1.5, LONGEST_PAUSE)
+        pause, self._pause = self._pause, min(self._pause * 1.5, self._longest)
         return pause
 
     def look(self, leave: Collection[int]) -> str | None:
