@@ -26,8 +26,20 @@ Nothing in here runs a model, and no tokenizer is imported: `ChatTokenizer` says
 """
 
 from tir_gym.rollout.flat import Flat
+from tir_gym.rollout.policy import Policy, SamplingParams, TokenOutput
 from tir_gym.rollout.prompt import ChatPrompt, ChatTokenizer, Context
 from tir_gym.rollout.recording import Recording
 from tir_gym.rollout.trajectory import TokenTurn, Trajectory
 
-__all__ = ["ChatPrompt", "ChatTokenizer", "Context", "Flat", "Recording", "TokenTurn", "Trajectory"]
+__all__ = [
+    "ChatPrompt",
+    "ChatTokenizer",
+    "Context",
+    "Flat",
+    "Policy",
+    "Recording",
+    "SamplingParams",
+    "TokenOutput",
+    "TokenTurn",
+    "Trajectory",
+]
