@@ -1,5 +1,5 @@
 """The command line: `tir-gym list | info | play | eval | replay | rescore | validate | report | export | import |
-runs | bench | demo | doctor`.
+runs | bench | make-policy | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -24,6 +24,7 @@ from tir_gym.cli import (
     export,
     info,
     list_envs,
+    make_policy,
     play,
     replay,
     report,
@@ -54,6 +55,7 @@ app.command("runs")(runs.command)
 app.command("export")(export.export_command)
 app.command("import")(export.import_command)
 app.command("bench")(bench.command)
+app.command("make-policy")(make_policy.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 
