@@ -1,81 +1,34 @@
-"""A task in the making: every gold call is run as it is written down, so a draft knows what an agent would see.
+"""A task in the making in the assistant's world.
 
-`Draft` records calls, words and checks. What to call and what to say is decided by the parts that use it: `finders`
-(how a person or a thing is described and looked up), `items` (facts that can be told or passed on), `acts`,
-`refusals` and `sessions`; `generator` puts them together.
+What to call and what to say is decided by the parts that use it: `finders` (how a person or a thing is described and
+looked up), `items` (facts that can be told or passed on), `acts`, `refusals` and `sessions`; `generator` puts them
+together.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tir_gym.env import Split
-from tir_gym.envs.assistant.speech import say_day, tidy
 from tir_gym.envs.assistant.tools import TOOLKIT
 from tir_gym.envs.assistant.vocabulary import VOCABULARY
-from tir_gym.envs.assistant.wordings import wordings
+from tir_gym.envs.assistant.wordings import WORDINGS
 from tir_gym.envs.assistant.world import Facts
-from tir_gym.errors import TirGymError
-from tir_gym.records import AnswerCheck, GoldCall, Json, Ref, Reply, ToolCall
+from tir_gym.envs.writing.draft import Found, TaskDraft
+from tir_gym.envs.writing.speech import say_day
+from tir_gym.records import ToolCall
 from tir_gym.sandboxes.state import StateSandbox
 
 if TYPE_CHECKING:
     from tir_gym.envs.assistant.finders import Person
 
-T = TypeVar("T")
-K = TypeVar("K", bound=Hashable)
+_READERS = frozenset(spec.name for spec in TOOLKIT.specs if spec.effect == "read")
 
 
-class Infeasible(Exception):
-    """What was drawn does not fit this world or what the draft holds already; draw again."""
-
-
-class UnsoundTask(TirGymError):
-    """The generator has made a task that is wrong: a bug of its own."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """What a gold call takes or an answer states, and where an earlier call found it, if one did."""
-
-    value: Json
-    ref: Ref | None = None
-
-    def gold(self) -> Json:
-        """As it stands in a gold call's arguments."""
-        return self.value if self.ref is None else {"$ref": {"call": self.ref.call, "path": list(self.ref.path)}}
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result of a gold call."""
-
-    call: int
-    content: Json
-
-    def at(self, *path: str | int) -> Value:
-        node = self.content
-        for step in path:
-            node = node[step]
-        return Value(node, Ref(call=self.call, path=path))
-
-    def position(self, key: str, field: str, value: Json) -> int:
-        """Where the one record with that field stands in the list under `key`.
-
-        Raises:
-            Infeasible: There is no such record, or more than one.
-        """
-        places = [i for i, record in enumerate(self.content[key]) if record[field] == value]
-        if len(places) != 1:
-            raise Infeasible(f"{len(places)} records with {field}={value!r}")
-        return places[0]
-
-
-class Draft:
+class Draft(TaskDraft):
     """Gold calls, words and checks so far.
 
     Args:
@@ -89,91 +42,37 @@ class Draft:
     def __init__(
         self, split: Split, facts: Facts, owner: str | None, rng: random.Random, sandbox: StateSandbox
     ) -> None:
-        self.split = split
+        super().__init__(split, rng, sandbox, _READERS)
         self.facts = facts
         self.owner = owner
-        self.rng = rng
         self.words = VOCABULARY[split]
         self.now = facts.now
-        self.calls: list[GoldCall] = []
-        self.after: list[tuple[int, int]] = []
-        self.stage = 0
-        self.replies: list[Reply] = []
-        self.answer: AnswerCheck | None = None
-        self.because: tuple[Ref, ...] | None = None
-        """Set for a task that must be refused: the results that show why."""
-        self.comparators: dict[str, str] = {}
-        self.preface: list[str] = []
-        """Sentences that stand before the one that is being made."""
         self.people: list[Person] = []
         """Whom the request has spoken of so far."""
         self.introduced = 0
         """How many of them the parts before the present one spoke of."""
         self.sandbox = sandbox
-        self._before = sandbox.fork()
-        self._made: dict[str, Found] = {}
         self._gate: tuple[int, ...] = ()
-        self._taken: set[tuple[str, Hashable]] = set()
 
     # Gold calls.
-
-    def call(self, tool: str, **arguments: Any) -> Found:
-        """Make a gold call, or give the result of the same look-up made before.
-
-        Args:
-            tool: Its name.
-            arguments: JSON values, `Value`s, or lists of either.
-
-        Raises:
-            Infeasible: An earlier part of the task has changed what the look-up shows, so that what is asked for would
-                depend on the order in which the parts are done.
-            UnsoundTask: The tool refuses.
-        """
-        gold = {name: _gold(value) for name, value in arguments.items()}
-        call = ToolCall(tool, {name: _plain(value) for name, value in arguments.items()})
-        reads = TOOLKIT[tool].spec.effect == "read"
-        result = self.sandbox.call(call)
-        if not result.ok:
-            raise UnsoundTask(f"gold call {tool}({call.arguments}) fails: {result.error}")
-        if reads and self._before.call(call) != result:
-            raise Infeasible(f"{tool} after a change of what it shows")
-        key = self._key(tool, gold)
-        if key in self._made:
-            return self._made[key]
-        number = len(self.calls)
-        self.calls.append(GoldCall(name=tool, arguments=gold, stage=self.stage))
-        self.after += [(earlier, number) for earlier in self._gate]
-        found = Found(number, result.content)
-        if reads:
-            self._made[key] = found
-        return found
 
     def look_for_one(self, tool: str, **arguments: Any) -> Found:
         """Look something up to find one record, which no other part of the task changes.
 
         So a look-up made before will do, whatever has become of other records since; else as `call`.
         """
-        key = self._key(tool, {name: _gold(value) for name, value in arguments.items()})
-        return self._made[key] if key in self._made else self.call(tool, **arguments)
+        return self.made(tool, **arguments) or self.call(tool, **arguments)
 
     def barrier(self) -> None:
         """Whatever is called from here on comes after all that was called so far."""
         self._gate = tuple(range(len(self.calls)))
         self._before = self.sandbox.fork()
 
-    def ask(self, slot: str, phrases: tuple[str, ...], reply: str) -> None:
-        """From here on nothing can be called before the user was asked for that value.
+    def _follows(self, call: ToolCall) -> Iterable[int]:
+        return self._gate
 
-        Args:
-            slot: What is missing.
-            phrases: A question asks for it when it holds one of these; the first one names it.
-            reply: What the user says then.
-        """
-        self.replies.append(Reply(text=tidy(reply), slot=slot, phrases=phrases))
-        self.stage += 1
-
-    def _key(self, tool: str, gold: dict[str, Any]) -> str:
-        return repr((self.owner, tool, gold))
+    def _key(self, tool: str, gold: Mapping[str, Any]) -> str:
+        return repr((self.owner, super()._key(tool, gold)))  # another user sees other records
 
     @property
     def tools(self) -> frozenset[str]:
@@ -182,14 +81,16 @@ class Draft:
 
     @property
     def writes(self) -> bool:
-        """Whether a gold call changes something."""
-        return any(TOOLKIT[tool].spec.effect != "read" for tool in self.tools)
+        return not self.tools <= _READERS
 
     # Words.
 
-    def say(self, key: str, **parts: str) -> str:
-        """One of the split's wordings for that key, its parts filled in."""
-        return self.rng.choice(wordings(key, self.split)).format(**parts)
+    def wordings(self, key: str) -> Sequence[str]:
+        return WORDINGS[key][self.split]
+
+    def part_ended(self) -> None:
+        super().part_ended()
+        self.introduced = len(self.people)
 
     def say_day(self, day: date) -> str:
         distance = (day - self.now.date()).days
@@ -246,27 +147,6 @@ class Draft:
         """The topic that a text is about."""
         return self.pick([topic for topic in self.words.topics if topic in text.lower()])
 
-    def pick(self, candidates: Iterable[T]) -> T:
-        """One of them.
-
-        Raises:
-            Infeasible: There are none.
-        """
-        choice = list(candidates)
-        if not choice:
-            raise Infeasible("nothing to choose from")
-        return self.rng.choice(choice)
-
-    def take(self, kind: str, candidates: Iterable[K]) -> K:
-        """One of them that no other part of the task has taken; errors as `pick`."""
-        chosen = self.pick(one for one in candidates if (kind, one) not in self._taken)
-        self._taken.add((kind, chosen))
-        return chosen
-
-    def reserve(self, kind: str, one: Hashable) -> None:
-        """Keep other parts of the task from taking it."""
-        self._taken.add((kind, one))
-
     def future_day(self) -> date:
         """A day to come that no other part of the task speaks of."""
         return self.take("day", [self.now.date() + timedelta(days=n) for n in range(1, 12)])
@@ -275,19 +155,3 @@ class Draft:
 def moment(text: str) -> datetime:
     """A date and time as records hold it."""
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
-
-
-def quote(text: str) -> str:
-    return f'"{text}"'
-
-
-def _gold(value: Any) -> Any:
-    if isinstance(value, Value):
-        return value.gold()
-    return [_gold(item) for item in value] if isinstance(value, list) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Value):
-        return value.value
-    return [_plain(item) for item in value] if isinstance(value, list) else value

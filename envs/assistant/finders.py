@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Any
 
-from tir_gym.envs.assistant.draft import Draft, Found, Infeasible, Value, moment, quote
-from tir_gym.envs.assistant.speech import say_time
+from tir_gym.envs.assistant.draft import Draft, moment
+from tir_gym.envs.writing.draft import Found, Infeasible, Value, quote
+from tir_gym.envs.writing.speech import say_time
 
 
 @dataclass

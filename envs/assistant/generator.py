@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from tir_gym.env import Split
-from tir_gym.envs.assistant.draft import Draft, Infeasible, UnsoundTask
-from tir_gym.envs.assistant.plans import PLANS, Plan, Request
-from tir_gym.envs.assistant.speech import say_day, say_time
+from tir_gym.envs.assistant.draft import Draft
+from tir_gym.envs.assistant.items import QUESTIONS
+from tir_gym.envs.assistant.plans import PLANS
 from tir_gym.envs.assistant.tools import FIELD_COMPARATORS, TOOLKIT, AssistantIds
 from tir_gym.envs.assistant.world import Facts
+from tir_gym.envs.writing.draft import Infeasible, UnsoundTask
+from tir_gym.envs.writing.request import Plan, Request
+from tir_gym.envs.writing.speech import say_day, say_time
 from tir_gym.gold import verified
-from tir_gym.records import AskedCheck, Check, GoldTrace, RefusedCheck, ScriptedUser, StateCheck, Task, UnchangedCheck
+from tir_gym.records import ScriptedUser, Task
 from tir_gym.sandboxes.state import StateSandbox, World
 
 MOST_CALLS = 12
@@ -66,7 +69,7 @@ def make_task(split: Split, number: int, facts: Facts) -> Task:
         state = _initial_state(facts, owner)
         sandbox = make_sandbox(state, str(facts.now), number)
         draft = Draft(split, facts, owner, rng, sandbox.fork())
-        request = Request(draft)
+        request = Request(draft, QUESTIONS)
         try:
             plan.fill(draft, request)
         except Infeasible:
@@ -97,7 +100,13 @@ def _suits(draft: Draft, split: Split) -> bool:
 
 
 def _task(
-    id: str, seed: int, plan: Plan, draft: Draft, request: Request, state: dict[str, Any], owner: str | None
+    id: str,
+    seed: int,
+    plan: Plan[Draft],
+    draft: Draft,
+    request: Request[Draft],
+    state: dict[str, Any],
+    owner: str | None,
 ) -> Task:
     return Task(
         id=id,
@@ -109,9 +118,7 @@ def _task(
         state=state,
         now=str(draft.now),
         seed=seed,
-        gold=GoldTrace(
-            calls=tuple(draft.calls), after=tuple(draft.after), checks=tuple(_checks(draft)), reply=_reply(draft)
-        ),
+        gold=draft.gold(COMPARATORS),
         user=ScriptedUser(replies=tuple(draft.replies)),
         tags=(plan.name, *request.parts, f"calls-{len(draft.calls)}"),
     )
@@ -124,26 +131,3 @@ def _system_prompt(draft: Draft, owner: str | None) -> str:
         account = draft.account(owner)
         who = f"Logged in: {account['name']}, username {owner}, email {account['email']}."
     return _SYSTEM.format(now=now, city=draft.facts.cities[0], who=who)
-
-
-def _checks(draft: Draft) -> Iterator[Check]:
-    for reply in draft.replies:
-        yield AskedCheck(slot=str(reply.slot))
-    if draft.answer is not None:
-        yield draft.answer
-    if draft.because is not None:
-        yield RefusedCheck(sources=draft.because)
-    if draft.writes:
-        yield StateCheck(comparators={**COMPARATORS, **draft.comparators})
-    else:
-        yield UnchangedCheck()
-
-
-def _reply(draft: Draft) -> str:
-    """What one who did it right says in the end."""
-    if draft.because is not None:
-        return "CANNOT: " + ("None of my tools can do that." if not draft.because else "There is no such thing.")
-    if draft.answer is None:
-        return "Done."
-    value = draft.answer.value
-    return f"Here you are: <answer>{', '.join(value) if isinstance(value, list) else value}</answer>"

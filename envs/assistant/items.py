@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tir_gym.envs.assistant.draft import Draft, Infeasible, Value, moment
+from tir_gym.envs.assistant.draft import Draft, moment
 from tir_gym.envs.assistant.finders import (
     Thing,
     alarms_between,
@@ -22,7 +22,8 @@ from tir_gym.envs.assistant.finders import (
     someone,
     whole_day,
 )
-from tir_gym.envs.assistant.speech import MONTHS, say_list
+from tir_gym.envs.writing.draft import Infeasible, Value
+from tir_gym.envs.writing.speech import MONTHS, say_list
 from tir_gym.records import AnswerCheck, Json
 
 AnswerType: TypeAlias = Literal["text", "number", "time", "date", "set"]

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tir_gym.envs.assistant.draft import Draft, Found, Infeasible, quote
+from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.finders import alarms_between, someone, whole_day
 from tir_gym.envs.assistant.vocabulary import SHARED
+from tir_gym.envs.writing.draft import Found, Infeasible, quote
 
 
 def no_such_event(d: Draft) -> str:

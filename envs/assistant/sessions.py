@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tir_gym.envs.assistant.draft import Draft, quote
+from tir_gym.envs.assistant.draft import Draft
+from tir_gym.envs.writing.draft import quote
 
 # At the beginning, while nobody is logged in.
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tir_gym.env import Split
-from tir_gym.envs.assistant.speech import MONTHS, say_day, say_time
 from tir_gym.envs.assistant.vocabulary import SHARED, VOCABULARY
+from tir_gym.envs.writing.speech import MONTHS, say_day, say_time
 from tir_gym.frozen import FrozenDict, freeze
 
 SMALL = 7

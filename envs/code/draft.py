@@ -13,17 +13,9 @@ from tir_gym.env import Split
 from tir_gym.envs.code.comparing import same_output
 from tir_gym.envs.code.tools import LIMITS
 from tir_gym.envs.code.wordings import wordings
-from tir_gym.errors import TirGymError
+from tir_gym.envs.writing.draft import Infeasible, UnsoundTask
 from tir_gym.records import ToolCall
 from tir_gym.sandboxes.jail import JailSandbox
-
-
-class Infeasible(Exception):
-    """What was drawn does not fit; draw again."""
-
-
-class UnsoundTask(TirGymError):
-    """The generator has made a step that fails: a bug of its own."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tir_gym.env import Split
-from tir_gym.envs.code.draft import Draft, Infeasible, UnsoundTask
+from tir_gym.envs.code.draft import Draft
 from tir_gym.envs.code.functions import EXAMPLES, Function, draw_function
 from tir_gym.envs.code.numbers import number_task
 from tir_gym.envs.code.tables import table_task
 from tir_gym.envs.code.tools import LIMITS, SolutionSandbox, task_specs
 from tir_gym.envs.code.words import word_task
+from tir_gym.envs.writing.draft import Infeasible, UnsoundTask
 from tir_gym.gold import verified
 from tir_gym.records import AnswerCheck, FigureCheck, GoldCall, GoldTrace, Ref, Task, ToolCall
 from tir_gym.sandboxes.jail import JailSandbox

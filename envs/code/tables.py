@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, TypeAlias
 
-from tir_gym.envs.code.draft import Draft, Infeasible
+from tir_gym.envs.code.draft import Draft
 from tir_gym.envs.code.wordings import VOCABULARY
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.records import ToolCall
 
 FILTERS: dict[str, tuple[int, ...]] = {"train": (0, 1, 1, 2), "test": (1, 2, 2, 3)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tir_gym.envs.code.draft import Draft, Infeasible
+from tir_gym.envs.code.draft import Draft
 from tir_gym.envs.code.wordings import VOCABULARY
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.records import ToolCall
 
 FILTERS: dict[str, tuple[int, ...]] = {"train": (1, 1, 2), "test": (1, 2, 3)}

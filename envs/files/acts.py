@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from tir_gym.envs.assistant.draft import Found, Infeasible, Value
-from tir_gym.envs.files.draft import Draft, quote
+from tir_gym.envs.files.draft import Draft
 from tir_gym.envs.files.finders import Thing, files_of, new_path, say_folder, some_file, top
 from tir_gym.envs.files.project import LEVELS
+from tir_gym.envs.writing.draft import Found, Infeasible, Value, quote
 
 Act: TypeAlias = Callable[[Draft], str]
 

@@ -11,8 +11,8 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tir_gym.envs.assistant.draft import Infeasible, Value
-from tir_gym.envs.files.draft import Draft, quote
+from tir_gym.envs.files.draft import Draft
+from tir_gym.envs.writing.draft import Infeasible, Value, quote
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def say_folder(d: Draft, folder: str) -> str:
 
 def _by_ticket(d: Draft, path: str) -> Thing:
     ticket, folder = d.project.tickets[path], d.rng.choice((top(path), "."))
-    found = d.call("find_text", text=ticket, folder=folder, instead=_wider_and_narrower(path, folder))
+    found = d.call_in_a_way("find_text", _wider_and_narrower(path, folder), text=ticket, folder=folder)
     if len(found.content["matches"]) != 1:
         raise Infeasible("the ticket stands elsewhere, too")
     words = d.say("file_by_ticket", ticket=quote(ticket), where=say_folder(d, folder))
@@ -73,7 +73,7 @@ def _by_ticket(d: Draft, path: str) -> Thing:
 
 def _by_name(d: Draft, path: str) -> Thing:
     name, folder = posixpath.basename(path), top(path)
-    found = d.call("list_files", folder=folder, name=name, instead=_wider_and_narrower(path, folder))
+    found = d.call_in_a_way("list_files", _wider_and_narrower(path, folder), folder=folder, name=name)
     if len(found.content["files"]) != 1:
         raise Infeasible("another file has that name")
     words = d.say("file_by_name", name=quote(name), where=say_folder(d, folder))

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
 from tir_gym.env import Split
-from tir_gym.envs.assistant.draft import Infeasible, UnsoundTask
 from tir_gym.envs.files.draft import Draft
-from tir_gym.envs.files.plans import PLANS, Plan, Request
+from tir_gym.envs.files.plans import PLANS
 from tir_gym.envs.files.project import Project, make_project
+from tir_gym.envs.files.questions import QUESTIONS
 from tir_gym.envs.files.tools import TOOLKIT
+from tir_gym.envs.writing.draft import Infeasible, UnsoundTask
+from tir_gym.envs.writing.request import Plan, Request
 from tir_gym.gold import verified
-from tir_gym.records import AskedCheck, Check, GoldTrace, RefusedCheck, ScriptedUser, StateCheck, Task, UnchangedCheck
+from tir_gym.records import ScriptedUser, Task
 from tir_gym.sandboxes.shell import ShellSandbox
 
 MOST_CALLS = 12
@@ -72,7 +74,7 @@ def make_task(split: Split, number: int) -> Task:
         start = sandbox.snapshot()
         for _ in range(_DRAWS):
             draft = Draft(split, project, rng, sandbox)
-            request = Request(draft)
+            request = Request(draft, QUESTIONS)
             try:
                 plan.fill(draft, request)
                 task = _task(f"{split}/{number}", number, plan, draft, request) if _suits(draft, request) else None
@@ -90,7 +92,7 @@ def make_sandbox(files: Mapping[str, Any]) -> ProjectSandbox:
     return ProjectSandbox(files=files, toolkit=TOOLKIT)
 
 
-def _suits(draft: Draft, request: Request) -> bool:
+def _suits(draft: Draft, request: Request[Draft]) -> bool:
     """Whether a draft is no longer than allowed, and its answer neither told by the request nor a mere nothing."""
     commands = any(call.name == "run" for call in draft.calls)
     if len(draft.calls) > (MOST_CALLS_WITH_COMMAND if commands else MOST_CALLS):
@@ -103,7 +105,7 @@ def _suits(draft: Draft, request: Request) -> bool:
     return bool(parts) and value != 0 and not told
 
 
-def _task(id: str, seed: int, plan: Plan, draft: Draft, request: Request) -> Task:
+def _task(id: str, seed: int, plan: Plan[Draft], draft: Draft, request: Request[Draft]) -> Task:
     return Task(
         id=id,
         messages=(
@@ -113,9 +115,7 @@ def _task(id: str, seed: int, plan: Plan, draft: Draft, request: Request) -> Tas
         tools=TOOLKIT.specs,
         state={"files": draft.project.files},
         seed=seed,
-        gold=GoldTrace(
-            calls=tuple(draft.calls), after=tuple(draft.after), checks=tuple(_checks(draft)), reply=_reply(draft)
-        ),
+        gold=draft.gold(COMPARATORS),
         user=ScriptedUser(replies=tuple(draft.replies)),
         tags=(plan.name, *request.parts, f"calls-{len(draft.calls)}"),
     )
@@ -124,29 +124,6 @@ def _task(id: str, seed: int, plan: Plan, draft: Draft, request: Request) -> Tas
 def _system_prompt(project: Project) -> str:
     folders = sorted({path.partition("/")[0] for path in project.files if "/" in path})
     return _SYSTEM.format(name=project.name, folders=", ".join(folders))
-
-
-def _checks(draft: Draft) -> Iterator[Check]:
-    for reply in draft.replies:
-        yield AskedCheck(slot=str(reply.slot))
-    if draft.answer is not None:
-        yield draft.answer
-    if draft.because is not None:
-        yield RefusedCheck(sources=draft.because)
-    if draft.writes:
-        yield StateCheck(comparators=COMPARATORS)
-    else:
-        yield UnchangedCheck()
-
-
-def _reply(draft: Draft) -> str:
-    """What one who did it right says in the end."""
-    if draft.because is not None:
-        return "CANNOT: " + ("None of my tools can do that." if not draft.because else "There is no such thing.")
-    if draft.answer is None:
-        return "Done."
-    value = draft.answer.value
-    return f"Here you are: <answer>{', '.join(value) if isinstance(value, list) else value}</answer>"
 
 
 def _kind(record: Mapping[str, Any]) -> Any:

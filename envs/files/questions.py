@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from tir_gym.envs.assistant.draft import Infeasible, Value
-from tir_gym.envs.assistant.speech import say_list
-from tir_gym.envs.files.draft import Draft, quote
+from tir_gym.envs.files.draft import Draft
 from tir_gym.envs.files.finders import files_of, say_folder, some_file
 from tir_gym.envs.files.project import LEVELS
+from tir_gym.envs.writing.draft import Infeasible, Value, quote
+from tir_gym.envs.writing.speech import say_list
 from tir_gym.records import AnswerCheck, Json
 
 AnswerType: TypeAlias = Literal["text", "number", "time", "date", "set"]

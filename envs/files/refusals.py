@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tir_gym.envs.assistant.draft import Found, Infeasible
-from tir_gym.envs.files.draft import Draft, quote
+from tir_gym.envs.files.draft import Draft
 from tir_gym.envs.files.finders import files_of, new_path, say_folder, some_file, top
+from tir_gym.envs.writing.draft import Found, Infeasible, quote
 
 
 def no_such_ticket(d: Draft) -> str:

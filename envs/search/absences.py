@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tir_gym.envs.search.questions import HOPS, Drawing, Infeasible, Question, Walk, ask, named, walk
+from tir_gym.envs.search.questions import HOPS, Drawing, Question, Walk, ask, named, walk
 from tir_gym.envs.search.texts import Kind
 from tir_gym.envs.search.world import Thing
+from tir_gym.envs.writing.draft import Infeasible
 
 _NAMED: tuple[Kind, ...] = ("company", "book", "school", "festival", "person")
 

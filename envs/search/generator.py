@@ -12,10 +12,10 @@ from tir_gym.envs.search.absences import ABSENCES
 from tir_gym.envs.search.documents import write
 from tir_gym.envs.search.library import DOCUMENTS, LibraryState, library_of
 from tir_gym.envs.search.paths import gold_of
-from tir_gym.envs.search.questions import Drawing, Infeasible, Question, chain_question, difference_question
+from tir_gym.envs.search.questions import Drawing, Question, chain_question, difference_question
 from tir_gym.envs.search.tools import TOOLKIT
 from tir_gym.envs.search.world import World
-from tir_gym.errors import TirGymError
+from tir_gym.envs.writing.draft import Infeasible, UnsoundTask
 from tir_gym.frozen import FrozenDict, freeze
 from tir_gym.gold import verified
 from tir_gym.records import GoldTrace, Task
@@ -43,10 +43,6 @@ _PLANS: tuple[tuple[float, Callable[[Drawing], Question]], ...] = (
     (0.16, difference_question),
     (0.14, lambda d: d.rng.choice(ABSENCES)(d)),
 )
-
-
-class UnsoundTask(TirGymError):
-    """No question fits a world: a bug of the generator."""
 
 
 def make_task(split: Split, number: int) -> Task:

@@ -36,9 +36,9 @@ from tir_gym.env import Split
 from tir_gym.envs.search.generator import make_record, make_sandbox
 from tir_gym.envs.search.library import DOCUMENTS
 from tir_gym.envs.search.paths import Path, answered, reference, refused
-from tir_gym.envs.search.questions import Infeasible
 from tir_gym.envs.search.ranking import words_of
 from tir_gym.envs.search.tools import PAGE
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.errors import UsageError
 from tir_gym.frozen import FrozenDict, freeze
 from tir_gym.gold import verified

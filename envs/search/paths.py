@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tir_gym.envs.search.comparing import answer_type
-from tir_gym.envs.search.questions import Infeasible, Question, Told, Visit
+from tir_gym.envs.search.questions import Question, Told, Visit
 from tir_gym.envs.search.tools import FIELD_COMPARATORS, RESULTS
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.records import (
     AnswerCheck,
     GoldCall,

@@ -17,6 +17,7 @@ from tir_gym.envs.search.documents import in_text
 from tir_gym.envs.search.texts import DESCRIBED, FACTS, FactText, Kind
 from tir_gym.envs.search.tools import PAGE
 from tir_gym.envs.search.world import Fact, Thing, World
+from tir_gym.envs.writing.draft import Infeasible
 
 HOPS: dict[Split, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "train": ((1, 2, 3), (35, 40, 38)),
@@ -27,10 +28,6 @@ HOPS: dict[Split, tuple[tuple[int, ...], tuple[int, ...]]] = {
 _STARTS: dict[Kind, int] = {"company": 5, "book": 5, "school": 3, "festival": 3, "prize": 4, "person": 2}
 _DESCRIBED = 0.3
 """How often a thing is described where it can be."""
-
-
-class Infeasible(Exception):
-    """What was drawn does not fit this world; draw again."""
 
 
 @dataclass(frozen=True)

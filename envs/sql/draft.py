@@ -14,14 +14,11 @@ from tir_gym.envs.sql.database import DAYS, FIRST_DAY, FIRST_NAMES, LAST_NAMES, 
 from tir_gym.envs.sql.questions import AnswerType, Kind, Question
 from tir_gym.envs.sql.same_sql import stamped
 from tir_gym.envs.sql.schemas import SCHEMAS
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.records import GoldCall
 
 _SHOWN = 2
 """Rows of each table that an agent is shown."""
-
-
-class Infeasible(Exception):
-    """This database does not lend itself to that question: a tie, nothing found, or nothing to change."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from contextlib import closing
 from tir_gym.env import Split
 from tir_gym.envs.sql.changes import CHANGES
 from tir_gym.envs.sql.database import NOW, Name
-from tir_gym.envs.sql.draft import Draft, Infeasible
+from tir_gym.envs.sql.draft import Draft
 from tir_gym.envs.sql.questions import QUESTIONS, Question
 from tir_gym.envs.sql.same_sql import EFFECT, ROWS
 from tir_gym.envs.sql.schemas import BY_SPLIT
+from tir_gym.envs.writing.draft import Infeasible
 from tir_gym.errors import InfrastructureError
 from tir_gym.records import AnswerCheck, Check, GoldTrace, Ref, StateCheck, Task, ToolSpec
 from tir_gym.sandboxes.sql.tools import READING, WRITING

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tir_gym.envs.assistant.draft import Draft, quote
+from tir_gym.envs.assistant.draft import Draft
+from tir_gym.envs.writing.draft import quote
 
 
 def change_password(d: Draft) -> str:

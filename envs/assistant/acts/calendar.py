@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 
-from tir_gym.envs.assistant.draft import Draft, Infeasible, quote
+from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.finders import Person, some_event, someone
-from tir_gym.envs.assistant.speech import say_list, say_time
+from tir_gym.envs.writing.draft import Infeasible, quote
+from tir_gym.envs.writing.speech import say_list, say_time
 
 WHEN = ("time", "when", "hour", "slot", "the start", "o'clock", "set to", "set for")
 """Words of a question that asks for a time."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tir_gym.envs.assistant.draft import Draft, quote
+from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.finders import Person, some_event, some_mail, someone
 from tir_gym.envs.assistant.items import text_item
-from tir_gym.envs.assistant.speech import say_list
+from tir_gym.envs.writing.draft import quote
+from tir_gym.envs.writing.speech import say_list
 
 
 def text_person(d: Draft, ask: bool = False) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import time
 
 from tir_gym.envs.assistant.acts.calendar import WHEN, a_slot
-from tir_gym.envs.assistant.draft import Draft, Infeasible, quote
+from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.finders import alarms_between, some_alarm, some_event, some_reminder
 from tir_gym.envs.assistant.items import text_item
-from tir_gym.envs.assistant.speech import say_time
+from tir_gym.envs.writing.draft import Infeasible, quote
+from tir_gym.envs.writing.speech import say_time
 
 
 def add_reminder(d: Draft, ask: bool = False) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tir_gym.envs.assistant.acts.calendar import meet
-from tir_gym.envs.assistant.draft import Draft, Infeasible, quote
+from tir_gym.envs.assistant.draft import Draft
 from tir_gym.envs.assistant.finders import Person
-from tir_gym.envs.assistant.speech import say_list
+from tir_gym.envs.writing.draft import Infeasible, quote
+from tir_gym.envs.writing.speech import say_list
 
 
 def trail(d: Draft) -> str:
