@@ -94,18 +94,27 @@ def train_supervised(
 def own_token_loss(model: PreTrainedModel, flats: Sequence[Flat]) -> torch.Tensor:
     """The mean negative log-likelihood of the tokens whose loss mask is 1, over all of the batch.
 
-    Sequences are padded behind their end, where a causal model does not look; so no attention mask is needed. Logits
-    are computed only from the end of the shortest prompt on.
+    Sequences are padded behind their end, where a causal model does not look; so no attention mask is needed. What all
+    prompts begin with, such as the list of tools, is computed once: its keys and values are the same for each row, and
+    their gradients add up. Logits are computed from the end of the shortest prompt on. The loss and its gradients are
+    those of the plain computation but for rounding.
     """
     import torch
 
     ids, mask = padded(flats)
     start = min(len(flat.prompt_ids) for flat in flats)
+    differs = np.flatnonzero((ids[:, : start - 1] != ids[0, : start - 1]).any(axis=0))
+    common = int(differs[0]) if len(differs) else start - 1
     inputs = torch.from_numpy(ids).to(model.device)
     kept = ids.shape[1] - start + 1  # from the token before the first response
-    logits = model(input_ids=inputs, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
+    cache = None
+    if common and len(flats) > 1:
+        cache = model(input_ids=inputs[:1, :common], use_cache=True, logits_to_keep=1).past_key_values
+        cache.batch_repeat_interleave(len(flats))
+    rest = inputs if cache is None else inputs[:, common:]
+    output = model(input_ids=rest, past_key_values=cache, use_cache=cache is not None, logits_to_keep=kept)
     own = torch.from_numpy(mask[:, start:]).to(model.device)
-    return torch.nn.functional.cross_entropy(logits[own], inputs[:, start:][own])
+    return torch.nn.functional.cross_entropy(output.logits[:, :-1][own].float(), inputs[:, start:][own])
 
 
 def padded(flats: Sequence[Flat]) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.bool_]]]:

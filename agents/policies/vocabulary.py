@@ -28,10 +28,11 @@ MARKS = ("<tool_call>", "</tool_call>")
 
 _PIECES = "|".join(
     (
-        r'\n?\{"name": "',  # the frame of a call, in three pieces
-        r'", "arguments": \{',
+        r'\n?\{"name": "',  # the frame of a call, in three pieces, the second with the first argument's name
+        r'", "arguments": \{(?:"[A-Za-z_]+": ["\[]?)?',
         r'["\]]?\}+\n?',
         r'"[A-Za-z_]+": ["\[]?',  # a key of JSON and what opens its value
+        r"\([a-z_]*(?:\)\n?)?",  # what a tool takes, where it is one argument or none
         r"[A-Z](?=[0-9])",  # the letter of an id
         r"[0-9]{1,2}",
         r"[A-Za-z_]+[ \n]?",  # a word with the blank behind it
