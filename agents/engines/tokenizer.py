@@ -77,6 +77,11 @@ class HuggingFaceTokenizer:
         return self._stop_ids
 
     @property
+    def special_tokens(self) -> Collection[str]:
+        """The texts that become one token wherever they stand."""
+        return frozenset(self.tokenizer.get_added_vocab()) | frozenset(self.tokenizer.all_special_tokens)
+
+    @property
     def size(self) -> int:
         """How many tokens there are, added ones included: the rows that an embedding needs at least."""
         return len(self.tokenizer)
