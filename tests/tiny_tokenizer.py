@@ -27,6 +27,7 @@ class TinyTokenizer:
     def __init__(self) -> None:
         self.bpe = _trained()
         self.stop_ids = frozenset((self.id(END), self.id(PAD)))
+        self.special_tokens = tuple(_SPECIAL)
         self.size = self.bpe.get_vocab_size()
 
     def id(self, token: str) -> int:

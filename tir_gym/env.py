@@ -78,6 +78,8 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
 
     env_id: ClassVar[str] = ""
     """Set by subclasses: the registered id, such as `tir_gym/Assistant-v0`."""
+    gold_withheld: bool = False
+    """Whether `info` lacks `oracle` and `match`, as where an environment elsewhere keeps them to itself."""
 
     def __init__(
         self,
@@ -252,6 +254,17 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         if episode.ending is None:
             episode.ending = "infra_error"
             episode.infra_error = {"kind": kind, "tool": None, "message": message}
+
+    def truncate(self, ending: str) -> None:
+        """End the running episode at a budget that the caller keeps, such as `max_tokens`; no success, else as usual.
+
+        Args:
+            ending: The word for it in the trace.
+        """
+        episode = self._running()
+        if episode.ending is None:
+            episode.ending = ending
+            self._conclude(episode, None, {})
 
     def render(self) -> str | None:
         """The conversation so far, in `ansi` mode."""

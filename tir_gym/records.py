@@ -351,7 +351,8 @@ class Trace(Record):
     terminated: bool = False
     truncated: bool = False
     ending: str | None = None
-    """`answer`, `refusal`, `max_turns`, `max_seconds`, `infra_error`, or `None` while the episode runs."""
+    """`answer`, `refusal`, `max_turns`, `max_seconds`, `infra_error`, or `None` while the episode runs; a budget that
+    the caller keeps has a word of the caller's, such as `max_tokens`."""
     success: bool | None = None
     """Whether all checks held; `None` while running and after an infrastructure failure."""
     checks: dict[str, bool] = {}

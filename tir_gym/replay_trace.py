@@ -127,6 +127,8 @@ def _play(trace: Trace, env: ToolEnv) -> list[Match]:
     if failure is not None and failure.get("tool") is None and env.trace().ending is None:
         # The failure came from outside (an agent whose endpoint died): no action of the trace can bring it about.
         env.abort(str(failure.get("kind")), str(failure.get("message")))
+    elif trace.truncated and trace.ending not in _OWN_BUDGETS and env.trace().ending is None:
+        env.truncate(str(trace.ending))  # a budget of whoever played it
     return matches
 
 
@@ -157,6 +159,8 @@ def _differences(recorded: Any, replayed: Any, path: tuple[str, ...]) -> Iterato
         )
 
 
+_OWN_BUDGETS = ("max_turns", "max_seconds", "infra_error")
+"""Endings that an environment comes to by itself."""
 _ABSENT = object()
 _WINDOW = 240
 """Characters shown of a long value, around the first one that differs."""

@@ -22,24 +22,38 @@ turn to that of a token:
     advantages = dual([t.turn_rewards for t in trajectories], [t.group_id for t in trajectories])
     by_token = to_tokens([advantages[i] for i, _ in flats], [flat.turn_of_token for _, flat in flats])
 
+`Scheduler` is that loop for many rollouts at a time, with budgets, retries and forks.
+
 Nothing in here runs a model, and no tokenizer is imported: `ChatTokenizer` says what one must be able to do.
 """
 
+from tir_gym.rollout.branching import Branching, tree_arguments
 from tir_gym.rollout.flat import Flat
+from tir_gym.rollout.playing import Finished, Request
 from tir_gym.rollout.policy import Policy, SamplingParams, TokenOutput
 from tir_gym.rollout.prompt import ChatPrompt, ChatTokenizer, Context
 from tir_gym.rollout.recording import Recording
+from tir_gym.rollout.scheduler import Scheduler, collect
 from tir_gym.rollout.trajectory import TokenTurn, Trajectory
+from tir_gym.rollout.workers import EnvironmentWorkers, ThreadWorkers
 
 __all__ = [
+    "Branching",
     "ChatPrompt",
     "ChatTokenizer",
     "Context",
+    "EnvironmentWorkers",
+    "Finished",
     "Flat",
     "Policy",
     "Recording",
+    "Request",
     "SamplingParams",
+    "Scheduler",
+    "ThreadWorkers",
     "TokenOutput",
     "TokenTurn",
     "Trajectory",
+    "collect",
+    "tree_arguments",
 ]

@@ -9,10 +9,13 @@ Some templates do not only append: they drop the thoughts of earlier messages wh
 an empty thought that they leave out later, or move the list of tools to the last message. Where that happens the prompt
 cannot be extended as it was, so a new one begins, with the conversation as the template now has it. `append_always` is
 for those who rather keep one sequence.
+
+What tools and users say is made harmless first, see `forgery`.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from tir_gym.errors import UsageError
 from tir_gym.records import Message
+from tir_gym.rollout.forgery import ForgeryGuard
 
 _MARK = "\ue000"
 """Stands for the policy's words. A character for private use, which templates neither contain nor treat specially."""
@@ -33,6 +37,10 @@ class ChatTokenizer(Protocol):
     @property
     def stop_ids(self) -> Collection[int]:
         """The tokens that end a turn when they are sampled."""
+
+    @property
+    def special_tokens(self) -> Collection[str]:
+        """The texts that `encode` makes one token of wherever they stand: ends of turns, roles, marks of calls."""
 
     def encode(self, text: str) -> Sequence[int]:
         """The tokens of a text, none added; what looks like a special token becomes one."""
@@ -74,7 +82,8 @@ class ChatPrompt:
         self, tokenizer: ChatTokenizer, tools: Sequence[Mapping[str, Any]] = (), *, append_always: bool = False
     ) -> None:
         self._tokenizer = tokenizer
-        self._tools = tools
+        self._guard = ForgeryGuard(tokenizer.special_tokens, reserved=_MARK)
+        self._tools = self._guard.value(tools)
         self._append_always = append_always
         self._messages: tuple[Message, ...] = ()
         self._text = ""
@@ -86,16 +95,16 @@ class ChatPrompt:
         Args:
             messages: What the environment said at reset.
         """
-        self._messages = tuple(messages)
+        self._messages = self._guard.messages(messages)
         self._text = self._rendered(self._messages)
         return self._whole()
 
-    def text(self, output_ids: Sequence[int]) -> str:
+    def text(self, output_ids: Sequence[int] | NDArray[np.int32]) -> str:
         """What a policy said, as the action for the environment: without the token that ended its turn."""
         ids = [int(id) for id in output_ids]  # of an array, too: tokenizers want plain numbers
         return self._tokenizer.decode(ids[:-1] if ids and ids[-1] in self._tokenizer.stop_ids else ids)
 
-    def grow(self, output_ids: Sequence[int], messages: Sequence[Message]) -> Context:
+    def grow(self, output_ids: Sequence[int] | NDArray[np.int32], messages: Sequence[Message]) -> Context:
         """What stands between the policy's last token and its next one.
 
         Args:
@@ -110,7 +119,7 @@ class ChatPrompt:
         """
         if not self._messages or not messages:
             raise UsageError("grow() needs a prompt to go on from, see begin(), and at least one new message")
-        said = self.text(output_ids)
+        said, messages = self.text(output_ids), self._guard.messages(messages)
         before, tail = self._text, self._tail(messages)
         self._messages = (*self._messages, {"role": "assistant", "content": said}, *messages)
         self._text = self._rendered(self._messages)
@@ -123,9 +132,7 @@ class ChatPrompt:
 
     def fork(self) -> ChatPrompt:
         """An independent prompt of the same conversation."""
-        twin = ChatPrompt(self._tokenizer, self._tools, append_always=self._append_always)
-        twin._messages, twin._text = self._messages, self._text
-        return twin
+        return copy.copy(self)  # messages and text are replaced, never changed
 
     def _tail(self, messages: Sequence[Message]) -> str:
         """What the template puts after the policy's words; empty where it does not put them after what stood there."""

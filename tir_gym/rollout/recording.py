@@ -95,6 +95,9 @@ class Recording:
         ending: str | None = None,
         truncated: bool = False,
         infra_error: dict[str, Json] | None = None,
+        rollout: str | None = None,
+        parent: str | None = None,
+        forked_at: int = 0,
     ) -> Trajectory:
         """The trajectory; a context that no turn followed is no part of it. For the arguments see `Trajectory`."""
         return Trajectory(
@@ -105,6 +108,9 @@ class Recording:
             ending=ending,
             truncated=truncated,
             infra_error=infra_error,
+            rollout=rollout,
+            parent=parent,
+            forked_at=forked_at,
         )
 
     def fork(self) -> Recording:

@@ -115,6 +115,12 @@ class Trajectory(Record):
     """Whether it ran into a budget."""
     infra_error: dict[str, Json] | None = None
     """What broke; such a rollout says nothing about the policy."""
+    rollout: str | None = None
+    """Its name among those of its group: `3` for a sample, `3.0` for the first fork of that one."""
+    parent: str | None = None
+    """The rollout of the group that it was forked from, if it was; see `tree_arguments`."""
+    forked_at: int = Field(default=0, ge=0)
+    """How many turns had been played then: they are the parent's too."""
 
     @model_validator(mode="after")
     def _begins_with_a_prompt(self) -> Trajectory:
