@@ -1,0 +1,114 @@
+"""Checkpoints that are either there as a whole or not at all, and what a run needs to go on from one.
+
+A checkpoint is the folder `checkpoints/step-000040`: `policy/` in Hugging Face's format (usable by itself),
+`trainer.pt` (optimiser and random numbers) and `state.json` (counts). It is written under another name and renamed when
+every byte is on the disk, so a process that is killed at any moment leaves the last one as it was. Which tasks come
+next, which seeds and which mini-batches depends on the seed and the number of the step alone: that is the data order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tir_gym.errors import UsageError
+
+
+@dataclass
+class Progress:
+    """Counts of a run so far."""
+
+    step: int = 0
+    """Steps done."""
+    weight_version: int = 0
+    """Updates that engines were given."""
+    sampled_tokens: int = 0
+    rollouts: int = 0
+    seconds: float = 0.0
+    """On the clock, evaluation included."""
+    cpu_seconds: float = 0.0
+    """Of this process."""
+
+
+def save_checkpoint(
+    run: Path, progress: Progress, tensors: dict[str, Any], write_policy: Callable[[Path], None], *, keep: int
+) -> Path:
+    """Write a checkpoint and let older ones go.
+
+    Args:
+        run: Folder of the run.
+        progress: Where it stands.
+        tensors: What `torch.save` shall keep.
+        write_policy: Writes the model into a folder.
+        keep: How many of the newest stay.
+
+    Returns:
+        Its folder.
+    """
+    import torch
+
+    folder = run / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.partial"):  # of a process that was killed
+        shutil.rmtree(left)
+    name = f"step-{progress.step:06d}"
+    partial, final = folder / f"{name}.partial", folder / name
+    partial.mkdir()
+    write_policy(partial / "policy")
+    torch.save(tensors, partial / "trainer.pt")
+    (partial / "state.json").write_text(json.dumps(asdict(progress)) + "\n")
+    for file in sorted(partial.rglob("*")):
+        _to_disk(file)
+    _to_disk(partial)
+    if final.exists():  # a run that was resumed before it
+        shutil.rmtree(final)
+    partial.rename(final)
+    _to_disk(folder)
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, the oldest first."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted(path for path in found if re.fullmatch(r"step-\d{6,}", path.name))
+
+
+def last_checkpoint(run: Path) -> Path:
+    """The newest one.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = checkpoints(run)
+    if not found:
+        raise UsageError(f"{run} has no checkpoint to resume from; begin the run without --resume")
+    return found[-1]
+
+
+def load_progress(checkpoint: Path) -> Progress:
+    """Where the run stood."""
+    return Progress(**json.loads((checkpoint / "state.json").read_text()))
+
+
+def load_tensors(checkpoint: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given as `tensors`, on the CPU."""
+    import torch
+
+    tensors: dict[str, Any] = torch.load(checkpoint / "trainer.pt", map_location="cpu", weights_only=True)
+    return tensors
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,136 @@
+"""Where a run's rollouts come from: an engine with the policy's weights, and schedulers that play with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tir_gym.agents.engines import HuggingFaceTokenizer
+from tir_gym.agents.grpo.config import GrpoConfig
+from tir_gym.agents.grpo.learner import Learner
+from tir_gym.errors import UsageError
+from tir_gym.making import make_env
+from tir_gym.rollout import SamplingParams
+from tir_gym.rollout.playing import Finished, Request
+from tir_gym.rollout.scheduler import Scheduler
+
+
+class Sampler:
+    """Engine and schedulers of a run, while it is open.
+
+    Args:
+        config: The run.
+        learner: Whose weights are sampled with.
+
+    Raises:
+        UsageError: The engine cannot do what the config asks for.
+    """
+
+    def __init__(self, config: GrpoConfig, learner: Learner) -> None:
+        self.tokenizer = HuggingFaceTokenizer.load(config.policy)
+        self._config = config
+        self._stack = AsyncExitStack()
+        self._learner = learner
+        self._shared = shares_weights(config, learner.world)
+        self.engine = _engine(config, learner, self._shared)
+        if config.deterministic and not self.engine.deterministic:
+            raise UsageError(
+                f"rollout.engine={config.rollout.engine!r} is not deterministic; give deterministic=false, or take "
+                'rollout.engine="local"'
+            )
+
+    async def __aenter__(self) -> Sampler:
+        self._stack.push_async_callback(self.engine.close)
+        self._train = await self._stack.enter_async_context(self._scheduler("train", self._config.rollout.temperature))
+        self._sampled = await self._stack.enter_async_context(self._scheduler("test", self._config.rollout.temperature))
+        self._greedy = await self._stack.enter_async_context(self._scheduler("test", 0.0))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def sample(self, requests: Sequence[Request]) -> list[Finished]:
+        """Rollouts of training tasks, in the order of their requests."""
+        return await _in_order(self._train, requests)
+
+    async def held_out(self, requests: Sequence[Request], *, greedy: bool) -> list[Finished]:
+        """Rollouts of held-out tasks, likewise."""
+        return await _in_order(self._greedy if greedy else self._sampled, requests)
+
+    async def update(self, version: int) -> None:
+        """Sample with the learner's weights from now on. All processes must call it."""
+        await self.engine.update(None if self._shared else self._learner.weights(), version)
+
+    def publish(self) -> Path:
+        """Write the trained policy, with its tokenizer, where the run ends. All processes must call it."""
+        folder, learner = Path(self._config.out) / "policy", self._learner
+        weights = learner.weights()
+        if learner.rank == 0:
+            partial_folder = folder.with_name("policy.partial")
+            shutil.rmtree(partial_folder, ignore_errors=True)
+            learner.publish(partial_folder, weights)
+            self.tokenizer.tokenizer.save_pretrained(partial_folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial_folder.rename(folder)
+        return folder
+
+    def _scheduler(self, split: str, temperature: float) -> Scheduler:
+        env, rollout = self._config.env, self._config.rollout
+        return Scheduler(
+            partial(make_env, env.id, **env.make_options(split)),
+            self.engine,
+            self.tokenizer,
+            params=SamplingParams(
+                max_tokens=rollout.max_tokens,
+                temperature=temperature,
+                top_p=rollout.top_p if temperature else 1.0,
+            ),
+            concurrency=rollout.concurrency,
+            max_tokens=rollout.context,
+            agent=f"grpo:{self._config.policy}",
+        )
+
+
+async def _in_order(scheduler: Scheduler, requests: Sequence[Request]) -> list[Finished]:
+    place = {id(request): i for i, request in enumerate(requests)}
+    found = [finished async for finished in scheduler.run(requests)]
+    return sorted(found, key=lambda finished: place[id(finished.request)])
+
+
+def shares_weights(config: GrpoConfig, world: int) -> bool:
+    """Whether the engine samples with the learner's own tensors, so that no weights are copied: they must be whole,
+    float32, and at rest while anything is sampled."""
+    model = config.model
+    apart = model.precision != "fp32" or model.lora.r or model.checkpoint_activations or config.ahead
+    return config.rollout.engine == "local" and world == 1 and not apart
+
+
+def _engine(config: GrpoConfig, learner: Learner, shared: bool) -> Any:
+    rollout = config.rollout
+    if rollout.engine == "local":
+        from tir_gym.agents.engines import LocalEngine
+
+        options: dict[str, Any] = {
+            "max_slots": rollout.concurrency,
+            "context": rollout.context,
+            "deterministic": config.deterministic,
+            "seed": config.seed + learner.rank,
+        }
+        if shared:
+            return LocalEngine(learner.model, **options)
+        dtype = "bfloat16" if config.model.precision == "bf16" else "float32"
+        return LocalEngine.load(config.policy, device=str(learner.device), dtype=dtype, **options)
+    if rollout.engine == "vllm":
+        from tir_gym.agents.engines import VllmEngine
+
+        return VllmEngine.load(config.policy)
+    from tir_gym.agents.engines import ServerEngine
+
+    return ServerEngine(rollout.urls)
