@@ -1,5 +1,5 @@
 """The command line: `tir-gym list | info | play | eval | replay | rescore | validate | report | export | import |
-runs | bench | make-policy | demo | doctor`.
+runs | bench | make-policy | sft | serve | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -30,7 +30,11 @@ from tir_gym.cli import (
     report,
     rescore,
     runs,
+    serve,
+    sft,
+    train_ppo,
     validate,
+    view,
 )
 from tir_gym.cli.printing import error_line, say
 from tir_gym.errors import InfrastructureError, TirGymError
@@ -51,11 +55,15 @@ app.command("replay")(replay.command)
 app.command("validate")(validate.command)
 app.command("rescore")(rescore.command)
 app.command("report")(report.command)
+app.command("view")(view.command)
+app.command("serve")(serve.command)
 app.command("runs")(runs.command)
 app.command("export")(export.export_command)
 app.command("import")(export.import_command)
+app.command("train-ppo")(train_ppo.command)
 app.command("bench")(bench.command)
 app.command("make-policy")(make_policy.command)
+app.command("sft")(sft.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 

@@ -1,0 +1,151 @@
+"""The log of a training run as learning curves: `metrics.jsonl` in its folder, one flat JSON object per step.
+
+Read as it stands while the trainer still writes it: a last line that is not whole yet is left for the next time. What
+a number means is read off its name; names that say nothing known are shown last.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tir_gym.cli.reporting.curves import Curve, Plot, Point
+
+LOG = "metrics.jsonl"
+"""Name of the file."""
+
+_DEPTH = 4
+"""Folders below the one that was named in which a log is looked for."""
+_MOST = 200
+"""Logs that are found."""
+_BINS = 60
+"""Points of a curve; neighbouring steps are put together beyond that."""
+
+_KINDS = (
+    ("success", r"success|solved|accuracy"),
+    ("return", r"return|reward"),
+    ("length", r"length|turns|tokens|calls"),
+    ("entropy", r"entropy"),
+    ("KL", r"(^|[^a-z])kl($|[^a-z])"),
+    ("clipping", r"clip"),
+    ("time", r"time|seconds|(^|[/_.])s$|_s$"),
+)
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The log of a training run."""
+
+    name: str
+    """Its folder, as seen from where it was found."""
+    path: Path
+    rows: tuple[Mapping[str, float], ...]
+    """By step, which each has as `step`; numbers that are none (NaN, infinities) are left out."""
+
+    @property
+    def last_step(self) -> int:
+        return int(self.rows[-1]["step"]) if self.rows else 0
+
+
+def find_logs(folders: Iterable[Path]) -> list[tuple[str, Path]]:
+    """Name and place of the logs under some folders, by name; links and hidden folders are not followed."""
+    found: dict[Path, str] = {}
+    for top in folders:
+        waiting = [(top, 0)]
+        while waiting and len(found) < _MOST:
+            folder, depth = waiting.pop()
+            try:
+                entries = sorted(folder.iterdir())
+            except OSError:
+                continue
+            for entry in entries:
+                if entry.name == LOG and entry.is_file():
+                    name = folder.relative_to(top).as_posix()
+                    found.setdefault(entry.resolve(), top.name if name == "." else name)
+                elif depth < _DEPTH and not entry.name.startswith(".") and not entry.is_symlink() and entry.is_dir():
+                    waiting.append((entry, depth + 1))
+    return sorted((name, path) for path, name in found.items())
+
+
+def read_log(name: str, path: Path) -> TrainingLog:
+    """Read a log; a run that was resumed may have a step twice, and the later line counts."""
+    rows: dict[float, dict[str, float]] = {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                data = json.loads(line)
+            except ValueError:
+                continue
+            numbers = _numbers(data) if isinstance(data, dict) else {}
+            if "step" in numbers:
+                rows[numbers["step"]] = numbers
+    return TrainingLog(name, path, tuple(rows[step] for step in sorted(rows)))
+
+
+def learning_curves(logs: Sequence[TrainingLog]) -> list[Plot]:
+    """A plot for each number of the logs, the best known kinds first, the runs over each other.
+
+    Args:
+        logs: One or more; their names are the curves' labels.
+    """
+    names = {name for log in logs for row in log.rows for name in row} - {"step"}
+    steps = sorted({row["step"] for log in logs for row in log.rows})
+    size = -(-len(steps) // _BINS) if steps else 1
+    groups = [steps[start : start + size] for start in range(0, len(steps), size)]
+    place_of = {step: i for i, group in enumerate(groups) for step in group}
+    places = tuple(_place(group) for group in groups)
+    return [
+        Plot(
+            name=f"learning-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}",
+            title=name,
+            x="step",
+            y=name,
+            of="steps",
+            places=places,
+            curves=tuple(_curve(log, name, place_of) for log in logs),
+            share=kind_of(name) == "success" and _is_share(logs, name),
+        )
+        for name in sorted(names, key=_order)
+    ]
+
+
+def kind_of(name: str) -> str:
+    """What a number is about: one of `success`, `return`, `length`, `entropy`, `KL`, `clipping`, `time`, or `other`."""
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, name.lower())), "other")
+
+
+def _order(name: str) -> tuple[int, str]:
+    kinds = [kind for kind, _ in _KINDS]
+    kind = kind_of(name)
+    return (kinds.index(kind) if kind in kinds else len(kinds), name)
+
+
+def _curve(log: TrainingLog, name: str, place_of: Mapping[float, int]) -> Curve:
+    values: dict[int, list[float]] = {}
+    for row in log.rows:
+        if name in row:
+            values.setdefault(place_of[row["step"]], []).append(row[name])
+    return Curve(
+        log.name,
+        tuple(Point(x, sum(found) / len(found), None, None, len(found)) for x, found in sorted(values.items())),
+    )
+
+
+def _place(group: Sequence[float]) -> str:
+    return f"{group[0]:g}" if len(group) == 1 else f"{group[0]:g}–{group[-1]:g}"
+
+
+def _is_share(logs: Sequence[TrainingLog], name: str) -> bool:
+    return all(0.0 <= row[name] <= 1.0 for log in logs for row in log.rows if name in row)
+
+
+def _numbers(data: Mapping[str, object]) -> dict[str, float]:
+    return {
+        str(name): float(value)
+        for name, value in data.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }

@@ -1,0 +1,91 @@
+"""Runs against each other, task by task, from counts that the database makes: reports compare whole episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, divided
+from tir_gym.viewer.reader import PAGE, Reader, RunLine
+
+MOST = 8
+"""Runs that can be compared at once."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two or more runs."""
+
+    runs: tuple[RunLine, ...]
+    lines: tuple[TaskLine, ...]
+    """All tasks, those that divide the runs most first."""
+    pairs: tuple[Pair, ...]
+    """Every run against every later one."""
+    differing: tuple[str, ...]
+    """Entries of their configs, the agent aside, in which they differ."""
+
+    @property
+    def wins(self) -> tuple[int, ...]:
+        """On how many tasks each run alone did best."""
+        return tuple(sum(line.winners == (i,) for line in self.lines) for i in range(len(self.runs)))
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """A page of a list of tasks."""
+
+    lines: Sequence[TaskLine]
+    total: int
+    page: int
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // PAGE))
+
+
+def compare(reader: Reader, runs: Sequence[RunLine]) -> Comparison:
+    """Compare runs over all tasks that one of them has an episode of that counts."""
+    cells = [reader.task_cells(run.id) for run in runs]
+    names = sorted({task for each in cells for task in each})
+    lines = [
+        TaskLine(
+            task_id=task,
+            gold_calls=min(each[task][3] for each in cells if task in each),
+            tags=(),
+            cells=tuple(Cell(*each[task][:3]) if task in each else None for each in cells),
+            causes=(),
+        )
+        for task in names
+    ]
+    first = divided(lines, len(lines))
+    known = {line.task_id for line in first}
+    pairs = [against(lines, i, j) for i in range(len(runs)) for j in range(i + 1, len(runs))]
+    return Comparison(
+        tuple(runs), (*first, *(line for line in lines if line.task_id not in known)), tuple(pairs), _differing(runs)
+    )
+
+
+def page_of(comparison: Comparison, show: str, text: str, page: int) -> Tasks:
+    """A page of the tasks.
+
+    Args:
+        comparison: The runs.
+        show: `divided` for tasks on which they differ, `same`, the index of a run for the tasks that it wins alone, or
+            nothing for all.
+        text: Part of the task's id.
+        page: From 1.
+    """
+    lines = [line for line in comparison.lines if text in line.task_id]
+    if show == "divided":
+        lines = [line for line in lines if line.winners]
+    elif show == "same":
+        lines = [line for line in lines if not line.winners]
+    elif show.isascii() and show.isdigit():
+        lines = [line for line in lines if line.winners == (int(show),)]
+    page = min(max(1, page), max(1, -(-len(lines) // PAGE)))
+    return Tasks(lines[(page - 1) * PAGE : page * PAGE], len(lines), page)
+
+
+def _differing(runs: Sequence[RunLine]) -> tuple[str, ...]:
+    entries = ("env_id", "split", "tasks", "n", "k", "seed", "reward")
+    return tuple(name for name in entries if any(run.config.get(name) != runs[0].config.get(name) for run in runs[1:]))
