@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -370,6 +375,17 @@ def test_leaving_in_the_middle_closes_everything(
     asyncio.run(play())
     assert not policy.held
     assert watched.most > 6  # forks that waited are among those that were closed
+
+
+def test_ctrl_c_leaves_nothing_running() -> None:
+    program = Path(__file__).with_name("interrupted_rollouts.py")
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "playing\n"
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert json.loads(said) == {"living": 0, "held": 0, "threads": [], "interrupted": True}
+    assert process.returncode == 0
 
 
 def test_a_scheduler_plays_step_after_step(tokenizer: TinyTokenizer, policy: SpokenPolicy) -> None:
