@@ -27,8 +27,10 @@ turn to that of a token:
 Nothing in here runs a model, and no tokenizer is imported: `ChatTokenizer` says what one must be able to do.
 """
 
+from tir_gym.rollout.balancing import Balanced
 from tir_gym.rollout.branching import Branching, tree_arguments
 from tir_gym.rollout.flat import Flat
+from tir_gym.rollout.idle import IdleMeter
 from tir_gym.rollout.playing import Finished, Request
 from tir_gym.rollout.policy import Policy, SamplingParams, TokenOutput
 from tir_gym.rollout.prompt import ChatPrompt, ChatTokenizer, Context
@@ -38,6 +40,7 @@ from tir_gym.rollout.trajectory import TokenTurn, Trajectory
 from tir_gym.rollout.workers import EnvironmentWorkers, ThreadWorkers
 
 __all__ = [
+    "Balanced",
     "Branching",
     "ChatPrompt",
     "ChatTokenizer",
@@ -45,6 +48,7 @@ __all__ = [
     "EnvironmentWorkers",
     "Finished",
     "Flat",
+    "IdleMeter",
     "Policy",
     "Recording",
     "Request",
