@@ -42,7 +42,7 @@ def serve(sandbox: Sandbox, *, name: str = "tir-gym") -> Server[Any]:
         name: What the server calls itself.
     """
     lock = asyncio.Lock()
-    tools = [_tool(spec) for spec in sandbox.specs]
+    tools = [listed(spec) for spec in sandbox.specs]
 
     async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=tools)
@@ -55,7 +55,7 @@ def serve(sandbox: Sandbox, *, name: str = "tir-gym") -> Server[Any]:
         # A client that waits no more must not leave the sandbox in the middle of a call.
         running = asyncio.ensure_future(run(ToolCall(params.name, params.arguments or {})))
         try:
-            return _answer(await asyncio.shield(running))
+            return answer(await asyncio.shield(running))
         except InfrastructureError as error:
             raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
 
@@ -87,7 +87,8 @@ def serve_http(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 8000) -> N
     uvicorn.run(app, host=host, port=port, log_level="warning")
 
 
-def _tool(spec: ToolSpec) -> Tool:
+def listed(spec: ToolSpec) -> Tool:
+    """A specification as MCP lists it."""
     return Tool(
         name=spec.name,
         description=spec.description,
@@ -99,7 +100,8 @@ def _tool(spec: ToolSpec) -> Tool:
     )
 
 
-def _answer(result: ToolResult) -> CallToolResult:
+def answer(result: ToolResult) -> CallToolResult:
+    """A result as MCP gives it."""
     mine: dict[str, Any] = {}
     content = result.content
     if result.error is not None:

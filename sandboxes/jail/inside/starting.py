@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import kernel, seccomp
-from .processes import Processes, Usage
+from .processes import OPEN_FILES, Processes, Usage
 
 SPARE_PROCESSES = 300
 """How far above the limit on processes the hard limit lies, because snapshots count as processes too; the watch ends
 what uses that for more."""
-OPEN_FILES = 512
 FIRST_FREE = 4
 """The first number for files that a new process has no use for yet."""
 THREAD_BYTES = 80 << 20

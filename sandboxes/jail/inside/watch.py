@@ -112,7 +112,7 @@ class Watch:
         limit = self._limits["memory"]
         inherited = self._inherited
         # What lies in sockets belongs to no process. Each may hold as much as one may by default.
-        in_sockets = max(0, self._processes.sockets() - FREE_SOCKETS) * SOCKET_BYTES
+        in_sockets = max(0, self._processes.sockets(uses) - FREE_SOCKETS) * SOCKET_BYTES
         if in_sockets > limit:
             return True
         quick = sum(max(0, use.anonymous - inherited.anonymous) + use.shared for use in uses.values())
