@@ -101,8 +101,7 @@ class Decoder:
             Logits `[n, T, V]` after each token, worthless for padding; of the last one only, `[n, 1, V]`, where not all
             are wanted.
         """
-        n, length = ids.shape
-        offsets = np.arange(length)
+        offsets = np.arange(ids.shape[1])
         scratch = self.cache.columns - 1
         positions = np.where(offsets < counts[:, None], starts[:, None] + offsets, scratch)
         at = torch.from_numpy(positions).to(self.device)
@@ -144,9 +143,8 @@ class Decoder:
         length, vocabulary = 40, self.model.get_input_embeddings().weight.shape[0]
         self.room(45, 2 * length)
         tokens = np.random.default_rng(0).integers(vocabulary, size=(45, length))
-        few, many = [], []
-        for at in range(length):
-            few.append(self.step(tokens[40:, at], np.full(5, at), at + 1))
+        few = [self.step(tokens[40:, at], np.full(5, at), at + 1) for at in range(length)]
+        many = []
         for at in range(length):
             # The same five as the last rows; the others stand further on.
             positions = np.append(np.full(40, at + length - 1), np.full(5, at))

@@ -43,7 +43,7 @@ class Engine(Policy, Protocol):
         """
 
     async def update(self, weights: Any, version: int) -> None:
-        """Sample with other weights from now on. What was kept for rollouts is dropped; turns under way go on.
+        """Sample with other weights. What was kept for rollouts is dropped; turns under way go on, or end first.
 
         Args:
             weights: What the engine's own docstring says.

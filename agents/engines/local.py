@@ -344,8 +344,8 @@ def _load(model: PreTrainedModel, weights: Weights) -> None:
             given[name] = given[first]
         elif name != first and name in given and first in given and not torch.equal(given[name], given[first]):
             raise UsageError(
-                f"the engine's model ties {name} to {first} (tie_word_embeddings), and they come with different values; "
-                "make it untied, as the model is that they come from"
+                f"the engine's model ties {name} to {first} (tie_word_embeddings), and they come with different "
+                "values; make it untied, as the model is that they come from"
             )
     if unlike := set(own) ^ set(given):
         raise UsageError(
