@@ -342,6 +342,12 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         """Where the tools run; its `diff()` and `digest()` tell the state."""
         return self._running().sandbox
 
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """What the calls of the last turn gave back, in order."""
+        turns = self._running().turns
+        return turns[-1].results if turns else ()
+
     def conversation(self) -> list[Message]:
         """All messages so far, in OpenAI's form."""
         return self._running().messages()

@@ -9,6 +9,7 @@ from typing import Any
 
 from tir_gym.agent import Agent, AgentFailure
 from tir_gym.env import ToolEnv
+from tir_gym.errors import UsageError
 from tir_gym.records import Trace
 
 _GOLD_KEYS = ("oracle", "match")
@@ -53,6 +54,8 @@ def play_episode(
     sees_gold = bool(getattr(agent, "needs_gold", False))
     start = time.perf_counter()
     observation, info = env.reset(options={"task": task})
+    if sees_gold and env.gold_withheld:
+        raise UsageError(f"{type(agent).__name__} needs the gold trace, which this environment keeps to itself")
     begin = {
         "env_id": env.spec.id if env.spec is not None else env.env_id,
         "task_id": info["task_id"],

@@ -122,7 +122,9 @@ class _Work:
                 self._on_episode(played, task, repeat)
 
     def _oracle_return(self, env: ToolEnv, task: str) -> float | None:
-        """The oracle's return, `None` where the infrastructure failed."""
+        """The oracle's return, `None` where the infrastructure failed or the gold is withheld."""
+        if env.gold_withheld:
+            return None
         trace = play_episode(env, _Stoppable(_Script(), self.stop), task=task).trace
         return None if trace.infra_error is not None else float(sum(turn.reward for turn in trace.turns))
 

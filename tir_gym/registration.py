@@ -32,7 +32,7 @@ class Card(Record):
     title: str
     summary: str
     """One paragraph."""
-    needs: Literal["", "data_dir"] = ""
+    needs: Literal["", "data_dir", "url"] = ""
     """What must be given to make it, besides its id."""
     shared_data: str = ""
     """Folder of its data under `$TIR_GYM_SHARED`."""

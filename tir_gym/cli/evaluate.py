@@ -21,6 +21,7 @@ from tir_gym.cli.options import (
     Reward,
     Split,
     Store,
+    Url,
     env_options,
     key_values,
 )
@@ -51,6 +52,7 @@ def command(
     dialect: Dialect = "openai",
     max_turns: MaxTurns = None,
     data_dir: DataDir = None,
+    url: Url = None,
     env_arg: EnvArgs = None,
     agent_arg: AgentArgs = None,
     store: Store = DEFAULT_STORE,
@@ -79,7 +81,13 @@ def command(
         id,
         agent,
         options=env_options(
-            split=split, dialect=dialect, reward=reward, max_turns=max_turns, data_dir=data_dir, env_args=env_arg
+            split=split,
+            dialect=dialect,
+            reward=reward,
+            max_turns=max_turns,
+            data_dir=data_dir,
+            url=url,
+            env_args=env_arg,
         ),
         agent_options=key_values(agent_arg, "--agent-arg"),
         split=split,

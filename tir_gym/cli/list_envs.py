@@ -17,4 +17,4 @@ def command(as_json: AsJson = False) -> None:
 
 
 def _needs(needs: str) -> str:
-    return {"": "nothing", "data_dir": "a data folder: --data-dir DIR"}[needs]
+    return {"": "nothing", "data_dir": "a data folder: --data-dir DIR", "url": "a server: --url URL"}[needs]

@@ -18,6 +18,7 @@ Dialect = Annotated[str, typer.Option("--dialect", help="How calls stand in text
 Reward = Annotated[str, typer.Option("--reward", help=f"A preset ({', '.join(PRESETS)}), or a JSON object.")]
 MaxTurns = Annotated[int | None, typer.Option("--max-turns", min=1, help="Turn budget instead of the task's own.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Data folder, where one is needed.")]
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Server of an environment that runs elsewhere.")]
 EnvArgs = Annotated[
     list[str] | None, typer.Option("--env-arg", metavar="KEY=JSON", help="Another option of the environment.")
 ]
@@ -34,6 +35,7 @@ def env_options(
     reward: str | None = None,
     max_turns: int | None = None,
     data_dir: str | None = None,
+    url: str | None = None,
     env_args: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Options for the environment's constructor: those that were given, `--env-arg` last.
@@ -47,6 +49,7 @@ def env_options(
         "reward": None if reward is None else read_reward(reward),
         "max_turns": max_turns,
         "data_dir": data_dir,
+        "url": url,
     }
     return {name: value for name, value in given.items() if value is not None} | key_values(env_args, "--env-arg")
 

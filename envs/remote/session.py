@@ -1,0 +1,104 @@
+"""The client's end of a session: numbers its requests, and sends the last one again until it is answered.
+
+A number runs once at the server, so asking again is safe whatever got lost: the request, the reply, the connection.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+from tir_gym.envs.remote.connection import Connection, ConnectionLost, NoReplyInTime
+from tir_gym.errors import InfrastructureError, UsageError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between attempts to connect."""
+
+_write = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+
+
+class RemoteSession:
+    """A session at a server.
+
+    Args:
+        connection: To the server, of this session alone.
+        patience: Seconds for which a broken connection is tried again before the server counts as lost.
+        token: Of a session that is there already, from `fork`.
+    """
+
+    def __init__(self, connection: Connection, patience: float, token: str | None = None) -> None:
+        self._connection = connection
+        self._patience = patience
+        self._token = token
+        self._last = 0
+
+    def create(self, env_id: str | None, options: dict[str, Any]) -> dict[str, Any]:
+        """Open the session; gives what the server says of it. Raises as `ask` does."""
+        request = {"op": "create", "id": secrets.token_urlsafe(18), "env_id": env_id, "options": options}
+        created = self._answered(_write(request))
+        self._token = created["session"]
+        return created
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """A request of the session, and its result.
+
+        Raises:
+            UsageError: The environment refuses.
+            InfrastructureError: Something broke: at the server, or the server or the session is gone (`server_lost`,
+                `session_lost`), or it did not answer in time (`server_timeout`).
+        """
+        self._last += 1
+        return self._answered(_write({"op": op, "id": self._last, "session": self._token, **fields}))
+
+    def branch(self, created: dict[str, Any], connection: Connection) -> RemoteSession:
+        """The session that `fork` has opened, over a connection of its own."""
+        return RemoteSession(connection, self._patience, created["session"])
+
+    def close(self) -> None:
+        """End the session if the server can be reached; safe to call twice."""
+        if self._token is not None:
+            self._patience = 0.0
+            try:
+                if not self._connection.is_stale():
+                    self.ask("close")
+            except (UsageError, InfrastructureError):
+                pass  # the server closes it by itself when nobody uses it
+            self._token = None
+        self._connection.close()
+
+    def _answered(self, text: str) -> dict[str, Any]:
+        reply = json.loads(self._send(text))
+        if reply["ok"]:
+            result: dict[str, Any] = reply["result"]
+            return result
+        kind, message = reply["error"]["kind"], reply["error"]["message"]
+        if kind == "usage":
+            raise UsageError(message)
+        url = self._connection.url
+        if kind == "no_session":
+            raise InfrastructureError(
+                f"{url} does not have the session any more: it was restarted, or nobody used the session for long",
+                kind="session_lost",
+            )
+        if kind == "infrastructure":
+            raise InfrastructureError(message, kind=reply["error"]["cause"])
+        if kind == "limit":
+            raise InfrastructureError(f"{url}: {message}", kind="server_full")
+        raise InfrastructureError(f"{url}: {kind}: {message}", kind="server_bug")
+
+    def _send(self, text: str) -> str:
+        until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
+        while True:
+            try:
+                return self._connection.ask(text)
+            except ConnectionLost as error:
+                if time.monotonic() + pause > until:
+                    raise InfrastructureError(
+                        f"lost the server at {self._connection.url}: {error}", kind="server_lost"
+                    ) from error
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            except NoReplyInTime as error:
+                raise InfrastructureError(f"{self._connection.url}: {error}", kind="server_timeout") from error

@@ -1,0 +1,281 @@
+"""Requests in, replies out: reads them, holds each to its number, and runs them here or in a thread.
+
+Environments that are known to be quick are played in the event loop itself, all others in threads, one for each
+session that is busy. So a slow tool holds up its own session and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pydantic
+
+from tir_gym.errors import UsageError
+from tir_gym.server.figures import Figures
+from tir_gym.server.playing import Player
+from tir_gym.server.protocol import REQUESTS, CreateRequest, SessionRequest
+from tir_gym.server.sessions import Session
+from tir_gym.server.wire import failed
+
+_SLOW = 0.02
+"""Seconds: a step in the event loop that took longer sends its session to threads until the next reset."""
+
+_THREADED = frozenset({"create", "reset", "trace", "tasks", "task"})
+"""Requests that may take long whatever the environment."""
+
+
+class Connection:
+    """What a session remembers of the way by which it was used; compared by identity."""
+
+    __slots__ = ("__weakref__", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: set[Session] = set()
+
+
+class House:
+    """All that one process serves. `call` and `drop` belong to the event loop's thread.
+
+    Args:
+        player: Carries requests out.
+        figures: What is counted.
+    """
+
+    def __init__(self, player: Player, figures: Figures) -> None:
+        self.player = player
+        self.sessions = player.sessions
+        self.figures = figures
+        self._threads = ThreadPoolExecutor(self.sessions.bounds.sessions, thread_name_prefix="tir-gym-session")
+        self._creating: dict[str, asyncio.Future[str]] = {}
+        self._created: dict[str, Session] = {}
+        self._created_replies: dict[Session, tuple[str, str]] = {}
+
+    def call(self, text: str, connection: Connection | None = None) -> str | asyncio.Future[str]:
+        """Serve a request.
+
+        Args:
+            text: As the client sent it.
+            connection: Over which it came; `None` where every request comes alone.
+
+        Returns:
+            The reply, or a future of it; who waits for that must not cancel it (`asyncio.shield`).
+        """
+        try:
+            data = json.loads(text)
+            request = REQUESTS.validate_python(data)
+        except pydantic.ValidationError as error:
+            return self._refused(data, _faults(error))
+        except RecursionError:
+            return self._refused(None, "nested too deeply")
+        except ValueError as error:  # also of numbers with too many digits
+            return self._refused(None, f"no JSON: {error}")
+        if isinstance(request, CreateRequest):
+            return self._create(request, connection)
+        session = self.sessions.get(request.session)
+        if session is None:
+            return self._unserved(request, "no_session", "no such session; it was closed, or it expired")
+        if request.id == session.last_id:
+            self.figures.repeated.inc()
+            return self._reply_again(session, connection)
+        if not session.open:
+            return self._unserved(request, "no_session", "the session is closed")
+        if session.pending is not None:
+            return self._unserved(request, "busy", f"request {session.last_id} of this session is still running")
+        if request.id != session.last_id + 1:
+            return self._unserved(
+                request, "out_of_order", f"id {request.id}: the session's next request has {session.last_id + 1}"
+            )
+        self._use(session, connection)
+        session.last_id = request.id
+        if session.at_once and request.op not in _THREADED:
+            return self._run_here(session, request)
+        return self._run_in_thread(session, request)
+
+    def drop(self, connection: Connection) -> None:
+        """A connection is gone: the sessions that were last used over it have their time of grace from now on."""
+        now = time.monotonic()
+        for session in connection.sessions:
+            if session.connection is connection:
+                session.connection, session.dropped = None, now
+
+    async def run(self, session: Session, op: str, work: Callable[[Session], Any]) -> Any:
+        """Serve a face with an order of its own: waits for the session's turn, and uses up no number.
+
+        Args:
+            session: Whose environment is played.
+            op: What to count it as.
+            work: What to do with the session; runs here or in a thread, as a request would.
+
+        Raises:
+            UsageError: The session was closed meanwhile.
+            Exception: Of `work`.
+        """
+        while session.pending is not None:
+            await asyncio.wait([session.pending])
+        if not session.open:
+            raise UsageError("the session is closed")
+        self._use(session, session.connection)
+        start = time.perf_counter()
+        try:
+            if session.at_once:
+                return work(session)
+            session.pending = asyncio.get_running_loop().run_in_executor(self._threads, work, session)
+            session.pending.add_done_callback(lambda _: self._free(session))
+            return await asyncio.shield(session.pending)
+        finally:
+            seconds = time.perf_counter() - start
+            if seconds > _SLOW:
+                session.at_once = False
+            self.figures.count(op, "", seconds)
+
+    async def finish(self, session: Session) -> None:
+        """Close a session that nobody can come back to."""
+        while session.pending is not None:
+            await asyncio.wait([session.pending])
+        await self.in_thread(partial(self.sessions.close, session))
+        self._forget(session)
+
+    async def in_thread(self, work: Callable[[], Any]) -> Any:
+        """Run something slow that belongs to no session yet."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def sweep(self) -> None:
+        """Close and forget what is overdue, for ever."""
+        bounds = self.sessions.bounds
+        while True:
+            await asyncio.sleep(min(bounds.idle, bounds.grace, 20.0) / 4)
+            for session in self.sessions.overdue(time.monotonic()):
+                if session.open:
+                    self.figures.expired.inc()
+                    await self.in_thread(partial(self.sessions.close, session))
+                self._forget(session)
+
+    async def close(self) -> None:
+        """Close every session."""
+        waiting = [session.pending for session in self.sessions if session.pending is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=2.0)
+        await asyncio.gather(*(self.in_thread(partial(self.sessions.close, session)) for session in self.sessions))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # Opening.
+
+    def _create(self, request: CreateRequest, connection: Connection | None) -> str | asyncio.Future[str]:
+        if request.id in self._creating:
+            return self._creating[request.id]
+        known = self._created.get(request.id)
+        if known is not None:
+            self.figures.repeated.inc()
+            self._use(known, connection)
+            return self._created_replies[known][1]
+
+        def made(result: tuple[str, Session | None]) -> str:
+            reply, session = result
+            del self._creating[request.id]
+            if session is not None:
+                self._created[request.id] = session
+                self._created_replies[session] = (request.id, reply)
+                self._use(session, connection)
+            self.figures.count(request.op, reply)
+            return reply
+
+        future = self._creating[request.id] = self._later(lambda: self.player.create(request), made)
+        return future
+
+    def _forget(self, session: Session) -> None:
+        self.sessions.forget(session)
+        key, _ = self._created_replies.pop(session, (None, None))
+        if key is not None:
+            del self._created[key]
+
+    # Running.
+
+    def _run_here(self, session: Session, request: SessionRequest) -> str:
+        start = time.perf_counter()
+        reply = session.reply = self.player.perform(session, request)
+        seconds = time.perf_counter() - start
+        if seconds > _SLOW:
+            session.at_once = False
+        self.figures.count(request.op, reply, seconds)
+        return reply
+
+    def _run_in_thread(self, session: Session, request: SessionRequest) -> asyncio.Future[str]:
+        start = time.perf_counter()
+
+        def done(reply: str) -> str:
+            session.reply, session.running = reply, None
+            self._free(session)
+            self.figures.count(request.op, reply, time.perf_counter() - start)
+            return reply
+
+        session.running = request.id
+        future = session.pending = self._later(lambda: self.player.perform(session, request), done)
+        return future
+
+    def _free(self, session: Session) -> None:
+        session.pending, session.used = None, time.monotonic()
+
+    def _later(self, work: Callable[[], Any], done: Callable[[Any], str]) -> asyncio.Future[str]:
+        """A future that goes on whoever waits for it: `done` of what `work` gives, in the event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+
+        def finish(inner: asyncio.Future[Any]) -> None:
+            try:
+                reply = done(inner.result())
+            except BaseException as error:  # a bug of ours, for whoever waits
+                if not future.done():
+                    future.set_exception(error)
+                return
+            if not future.done():
+                future.set_result(reply)
+
+        loop.run_in_executor(self._threads, work).add_done_callback(finish)
+        return future
+
+    def _use(self, session: Session, connection: Connection | None) -> None:
+        session.used = time.monotonic()
+        session.dropped = None
+        if session.connection is not connection:
+            session.connection = connection
+            if connection is not None:
+                connection.sessions.add(session)
+
+    def _reply_again(self, session: Session, connection: Connection | None) -> str | asyncio.Future[str]:
+        if session.open:
+            self._use(session, connection)
+        if session.pending is not None and session.running == session.last_id:
+            return session.pending
+        return session.reply
+
+    # Refusing.
+
+    def _unserved(self, request: SessionRequest, kind: str, message: str) -> str:
+        reply = failed(request.id, request.session, kind, message)
+        self.figures.count(request.op, reply)
+        return reply
+
+    def _refused(self, data: Any, message: str) -> str:
+        id = data.get("id") if isinstance(data, dict) else None
+        token = data.get("session") if isinstance(data, dict) else None
+        reply = failed(
+            id if type(id) is int or (type(id) is str and len(id) <= 64) else None,
+            token if type(token) is str and len(token) <= 64 else None,
+            "bad_message",
+            f"{message}; see GET /schema",
+        )
+        self.figures.count("unread", reply)
+        return reply
+
+
+def _faults(error: pydantic.ValidationError) -> str:
+    """What is wrong, without repeating what the client sent."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    said = [f"{'.'.join(map(str, fault['loc'])) or 'message'}: {fault['msg']}" for fault in faults[:3]]
+    return "; ".join(said) + ("; ..." if len(faults) > 3 else "")

@@ -1,0 +1,145 @@
+"""The MCP face: the tools of a session's episode, at `/mcp/SESSION` over streamable HTTP.
+
+A call of a tool is a turn with one call. One tool is added, `say`: what an agent says to the user, its final answer
+last. The task itself is the prompt `task`. What MCP has no field for (reward, whether the episode is over) travels
+under `_meta`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from mcp import MCPError
+from mcp.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    GetPromptRequestParams,
+    GetPromptResult,
+    ListPromptsResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    Prompt,
+    PromptMessage,
+    TextContent,
+    Tool,
+)
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+import tir_gym
+from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.records import ToolSpec
+from tir_gym.sandboxes.mcp.listing import META
+from tir_gym.sandboxes.mcp.serving import answer, listed
+from tir_gym.server.calls import PlayedCall, play_call, play_words
+from tir_gym.server.house import House
+from tir_gym.server.sessions import Session
+
+_SAY = "say"
+_SAID = "Say something to the user. If you have asked something the reply comes back; else it is your final answer."
+
+
+class McpFace:
+    """Serves the episodes of a house over MCP."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        server = serve_episode(house, lambda context: context.request.scope["tir_gym.session"])
+        self._manager = StreamableHTTPSessionManager(
+            server, json_response=True, stateless=True, max_request_body_size=house.sessions.bounds.message
+        )
+
+    def routes(self) -> list[Route]:
+        return [Route("/mcp/{session}", self)]
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While it is entered, requests are served; once."""
+        async with self._manager.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = self._house.sessions.get(scope["path_params"]["session"])
+        if session is None or not session.open:
+            await PlainTextResponse("no such session", 404)(scope, receive, send)
+            return
+        await self._manager.handle_request({**scope, "tir_gym.session": session}, receive, send)
+
+
+def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
+    """A server of the SDK for the episode of a session.
+
+    Args:
+        house: Runs the calls.
+        find: The session that a request is about, from the SDK's context of it.
+    """
+    exposed = house.player.expose_gold
+
+    async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+        specs = await _ask(house, find(context), lambda session: session.env.task.tools)
+        schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+        say = Tool(name=_say(specs), description=_SAID, input_schema=schema)
+        return ListToolsResult(tools=[*(listed(spec) for spec in specs), say])
+
+    async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
+        def play(session: Session) -> PlayedCall:
+            env, arguments = session.env, params.arguments or {}
+            if params.name == _say(env.task.tools):
+                return play_words(env, str(arguments.get("text", "")), exposed)
+            return play_call(env, params.name, arguments, exposed)
+
+        played = await _ask(house, find(context), play)
+        given = answer(played.result)
+        given.meta = {META: {**(given.meta or {}).get(META, {}), **played.feedback()}}
+        return given
+
+    async def list_prompts(context: Any, params: PaginatedRequestParams | None) -> ListPromptsResult:
+        return ListPromptsResult(prompts=[Prompt(name="task", description="What is to be done.")])
+
+    async def get_prompt(context: Any, params: GetPromptRequestParams) -> GetPromptResult:
+        if params.name != "task":
+            raise MCPError(code=INVALID_PARAMS, message=f"no prompt {params.name!r}; there is 'task'")
+        messages = await _ask(house, find(context), lambda session: session.env.task.messages)
+        return GetPromptResult(
+            messages=[
+                PromptMessage(
+                    role="assistant" if message["role"] == "assistant" else "user",
+                    content=TextContent(text=str(message["content"])),
+                )
+                for message in messages
+            ]
+        )
+
+    return Server(
+        "tir-gym",
+        version=tir_gym.__version__,
+        instructions=f"The prompt `task` says what to do. Use the tools; answer with `{_SAY}`.",
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+    )
+
+
+async def _ask(house: House, session: Session, work: Callable[[Session], Any]) -> Any:
+    try:
+        return await house.run(session, "mcp", work)
+    except UsageError as error:
+        raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
+    except InfrastructureError as error:
+        raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
+
+
+def _say(specs: tuple[ToolSpec, ...]) -> str:
+    """The name of the added tool, which no tool of the episode has."""
+    name, taken = _SAY, {spec.name for spec in specs}
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,75 @@
+"""What of an environment's data crosses the wire, and how it is written: gold and matching stay here unless exposed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tir_gym.env import ToolEnv
+from tir_gym.messages import Observation, assistant_message
+from tir_gym.oracle import Oracle
+
+# ASCII, so that lone surrogates, which agents do send, cross a protocol that only takes valid Unicode.
+_WRITER = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":"))
+
+EMPTY: dict[str, Any] = {}
+
+
+def write(reply: Mapping[str, Any]) -> str:
+    """A reply as JSON text."""
+    return _WRITER.encode(reply)
+
+
+def ok(id: int | str, session: str | None, result: Mapping[str, Any]) -> str:
+    """The text of a `Reply`."""
+    return write({"id": id, "session": session, "ok": True, "result": result})
+
+
+def failed(id: Any, session: Any, kind: str, message: str, cause: str | None = None) -> str:
+    """The text of an `ErrorReply`."""
+    error = {"kind": kind, "message": message, "cause": cause}
+    return write({"id": id, "session": session, "ok": False, "error": error})
+
+
+def reset_result(env: ToolEnv, observation: Observation, info: dict[str, Any], exposed: bool) -> dict[str, Any]:
+    """What `reset` gave, for a client."""
+    public = {key: value for key, value in info.items() if key != "oracle"}
+    if exposed:
+        public["oracle"] = _oracle(info["oracle"])
+    return {"observation": observation, "info": public, "tags": env.task.tags}
+
+
+def step_result(played: Sequence[Any], exposed: bool) -> dict[str, Any]:
+    """What `step` gave, for a client."""
+    observation, reward, terminated, truncated, info = played
+    match = info.get("match")
+    if match is not None:
+        info = {key: value for key, value in info.items() if key != "match"}
+        if exposed:
+            info["match"] = match.to_dict()
+    return {
+        "observation": observation,
+        "reward": reward,
+        "terminated": terminated,
+        "truncated": truncated,
+        "info": info,
+    }
+
+
+def trace_result(env: ToolEnv, exposed: bool) -> dict[str, Any]:
+    """The episode's record, for a client."""
+    data = env.trace().model_dump()
+    if not exposed:
+        data["matches"], data["gold_calls"] = (), 0
+        for turn in data["turns"]:
+            turn["parts"] = EMPTY
+    return {"trace": data}
+
+
+def _oracle(oracle: Oracle) -> dict[str, Any]:
+    return {
+        "task": oracle.task.model_dump(),
+        "calls": [call.model_dump() for call in oracle.calls],
+        "script": [assistant_message(text, calls) for text, calls in oracle.script()],
+    }
