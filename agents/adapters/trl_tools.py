@@ -86,7 +86,7 @@ class ToolEnvironment:
         Raises:
             UsageError: The task has a tool that the class has no method for.
         """
-        _, info = self._env.reset(options={"task": task})
+        info = self._env.reset(options={"task": task})[1]
         missing = sorted({tool["function"]["name"] for tool in info["tools"]} - self._tools.keys())
         if missing:
             raise UsageError(f"task {task} has the tools {', '.join(missing)}, which the class was made without")
@@ -133,7 +133,7 @@ def environment_class(env: str, **options: Any) -> type[ToolEnvironment]:
     """
     made = make_env(env, **options)
     try:
-        _, info = made.reset(options={"task": made.task_ids(1)[0]})
+        info = made.reset(options={"task": made.task_ids(1)[0]})[1]
     finally:
         made.close()
     tools = {tool["function"]["name"]: tool["function"] for tool in info["tools"]}
