@@ -4,7 +4,7 @@
 
     train(load_config(preset="quick-cpu", given={"policy": "outputs/policy"}, overrides=["optim.lr=1e-4"]))
 
-`train.py` is the algorithm from top to bottom. Formulas, options and presets are told in `docs/training.md`. torch is
+`grpo.py` is the algorithm from top to bottom. Formulas, options and presets are told in `docs/training.md`. torch is
 imported when `train` is asked for.
 """
 
@@ -16,7 +16,7 @@ from tir_gym.agents.grpo.config import PRESETS, GrpoConfig, load_config, to_toml
 from tir_gym.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from tir_gym.agents.grpo.train import train
+    from tir_gym.agents.grpo.grpo import train
 
 
 def __getattr__(name: str) -> Any:
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingExtra("training needs torch and transformers: pip install 'tir-gym[train]'") from error
-    from tir_gym.agents.grpo.train import train
+    from tir_gym.agents.grpo.grpo import train
 
     return train
 

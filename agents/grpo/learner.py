@@ -1,6 +1,6 @@
 """The policy as something to learn with: loaded, on its device, sharded or adapted, with its optimiser and reference.
 
-What GRPO is stands in `train.py`; in here is what a model needs whatever is trained: bfloat16, activation
+What GRPO is stands in `grpo.py`; in here is what a model needs whatever is trained: bfloat16, activation
 checkpointing, LoRA, FSDP2 over the processes that torchrun started, weights as engines want them, and its own state.
 """
 
