@@ -52,7 +52,7 @@ def make_agent(name: str, **options: Any) -> Agent:
 
     Args:
         name: One of the forms of `AGENTS`: `oracle`, `random`, `noisy:P`, `probe:NAME`, `llm:MODEL@BASE_URL`,
-            `human`, `python:MODULE:CLASS`.
+            `policy:FOLDER`, `human`, `python:MODULE:CLASS`.
         options: Keyword arguments of that agent's class, such as `temperature` for `llm`.
 
     Raises:
@@ -102,6 +102,14 @@ def _llm(parameter: str, options: dict[str, Any]) -> Agent:
     return _made(_load("llm", "LLMAgent"), (parameter,), options)
 
 
+def _policy(parameter: str, options: dict[str, Any]) -> Agent:
+    return _made(_load("local_policy", "LocalPolicyAgent"), (parameter,), options)
+
+
+def _ppo(parameter: str, options: dict[str, Any]) -> Agent:
+    return _made(_load("ppo.agent", "PPOAgent"), (parameter,), options)
+
+
 def _python(parameter: str, options: dict[str, Any]) -> Agent:
     from tir_gym.agents.user_class import load_agent
 
@@ -114,6 +122,8 @@ AGENTS: dict[str, AgentKind] = {
     "noisy": AgentKind("noisy:P", "the oracle with faults, each call with probability P", _noisy),
     "probe": AgentKind("probe:NAME", f"a reward-hacking probe: {', '.join(PROBES)}", _probe),
     "llm": AgentKind("llm:MODEL@BASE_URL", "a model behind an OpenAI-compatible endpoint", _llm),
+    "policy": AgentKind("policy:FOLDER", "a language model in this process, as trained here", _policy),
+    "ppo": AgentKind("ppo:DIR", "what `tir-gym train-ppo` has trained, without a language model", _ppo),
     "human": AgentKind("human", "you, at the terminal", _plain("human", "HumanAgent")),
     "python": AgentKind("python:MODULE:CLASS", "your own class, from a module or a FILE.py", _python),
 }

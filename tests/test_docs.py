@@ -13,7 +13,7 @@ import pytest
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
-_COMMAND = re.compile(r"^\s*(?:\$ )?(?:uv run )?tir-gym ([a-z]+)\b(.*)$", re.MULTILINE)
+_COMMAND = re.compile(r"^\s*(?:\$ )?(?:uv run )?tir-gym ([a-z-]+)(.*)$", re.MULTILINE)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
