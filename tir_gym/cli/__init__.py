@@ -1,5 +1,5 @@
 """The command line: `tir-gym list | info | play | eval | replay | rescore | validate | report | export | import |
-runs | bench | make-policy | sft | serve | demo | doctor`.
+runs | bench | make-policy | sft | train | serve | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
@@ -32,6 +32,7 @@ from tir_gym.cli import (
     runs,
     serve,
     sft,
+    train,
     train_ppo,
     validate,
     view,
@@ -64,6 +65,7 @@ app.command("train-ppo")(train_ppo.command)
 app.command("bench")(bench.command)
 app.command("make-policy")(make_policy.command)
 app.command("sft")(sft.command)
+app.command("train")(train.command)
 app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 
