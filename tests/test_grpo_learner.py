@@ -13,8 +13,8 @@ from grpo_policy import random_rows, write_model  # noqa: E402
 
 from tir_gym.agents.grpo.batches import micro_batches, token_logprobs  # noqa: E402
 from tir_gym.agents.grpo.config import load_config  # noqa: E402
-from tir_gym.agents.grpo.learner import Learner  # noqa: E402
 from tir_gym.agents.grpo.grpo import learning_rate, update  # noqa: E402
+from tir_gym.agents.grpo.learner import Learner  # noqa: E402
 from tir_gym.errors import UsageError  # noqa: E402
 
 CPU = torch.device("cpu")

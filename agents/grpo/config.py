@@ -69,7 +69,11 @@ class RolloutConfig(_Section):
     """Rollouts under way at the same time."""
     engine: Literal["local", "vllm", "server"] = "local"
     urls: list[str] = Field(default_factory=list)
-    """Of the servers, for `engine="server"`."""
+    """Of the servers, such as `http://localhost:8000/v1`, for `engine="server"`."""
+    model: str = ""
+    """Its name at the servers; the policy's if absent."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """For the engine's constructor."""
 
 
 class AdvantageConfig(_Section):
@@ -241,7 +245,7 @@ class GrpoConfig(_Section):
         if self.ahead and self.deterministic:
             raise ValueError(f"ahead={self.ahead} samples while weights change; it goes with deterministic=false")
         if self.rollout.engine == "server" and not self.rollout.urls:
-            raise ValueError('rollout.engine="server" needs rollout.urls, such as ["http://localhost:8000"]')
+            raise ValueError('rollout.engine="server" needs rollout.urls, such as ["http://localhost:8000/v1"]')
         if self.optim.min_lr > self.optim.lr:
             raise ValueError(f"optim.min_lr={self.optim.min_lr} is above optim.lr={self.optim.lr}")
         return self
@@ -267,7 +271,7 @@ _MATCHTIR: dict[str, Any] = {
         "context": 30000,
         "concurrency": 512,
         "engine": "server",
-        "urls": ["http://localhost:8000"],
+        "urls": ["http://localhost:8000/v1"],
     },
     "advantage": {
         "options": {"gamma": 0.9, "combine": "sum", "singleton": "raw"},

@@ -42,7 +42,7 @@ from tir_gym.agents.grpo.sampler import Sampler
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
 from tir_gym.making import make_env
-from tir_gym.rollout.playing import Finished, Request
+from tir_gym.rollout import Finished, Request
 
 if TYPE_CHECKING:
     from tir_gym.store import Run

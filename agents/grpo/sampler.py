@@ -10,18 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tir_gym.agents.engines import HuggingFaceTokenizer
+from tir_gym.agents.engines import HuggingFaceTokenizer, LocalEngine, check_parity
 from tir_gym.agents.grpo.config import GrpoConfig
 from tir_gym.agents.grpo.learner import Learner
 from tir_gym.errors import UsageError
 from tir_gym.making import make_env
-from tir_gym.rollout import SamplingParams
-from tir_gym.rollout.playing import Finished, Request
-from tir_gym.rollout.scheduler import Scheduler
+from tir_gym.rollout import Balanced, Finished, Request, SamplingParams, Scheduler
+
+_TOLERANCE = {"fp32": None, "bf16": 2e-2}
+"""Nats by which an engine may differ. In bfloat16 rounding alone makes about 1e-2 of a nat on average, so the probe
+then finds weights that are missing or old, and no finer fault."""
 
 
 class Sampler:
-    """Engine and schedulers of a run, while it is open.
+    """Engines and schedulers of a run, while it is open.
 
     Args:
         config: The run.
@@ -34,18 +36,20 @@ class Sampler:
     def __init__(self, config: GrpoConfig, learner: Learner) -> None:
         self.tokenizer = HuggingFaceTokenizer.load(config.policy)
         self._config = config
-        self._stack = AsyncExitStack()
         self._learner = learner
+        self._stack = AsyncExitStack()
         self._shared = shares_weights(config, learner.world)
-        self.engine = _engine(config, learner, self._shared)
-        if config.deterministic and not self.engine.deterministic:
+        self._engines = _engines(config, learner, self._shared)
+        self._policy = self._engines[0] if len(self._engines) == 1 else Balanced(self._engines)
+        if config.deterministic and not all(engine.deterministic for engine in self._engines):
             raise UsageError(
                 f"rollout.engine={config.rollout.engine!r} is not deterministic; give deterministic=false, or take "
                 'rollout.engine="local"'
             )
 
     async def __aenter__(self) -> Sampler:
-        self._stack.push_async_callback(self.engine.close)
+        for engine in self._engines:
+            self._stack.push_async_callback(engine.close)
         self._train = await self._stack.enter_async_context(self._scheduler("train", self._config.rollout.temperature))
         self._sampled = await self._stack.enter_async_context(self._scheduler("test", self._config.rollout.temperature))
         self._greedy = await self._stack.enter_async_context(self._scheduler("test", 0.0))
@@ -65,8 +69,27 @@ class Sampler:
         return await _in_order(self._greedy if greedy else self._sampled, requests)
 
     async def update(self, version: int) -> None:
-        """Sample with the learner's weights from now on. All processes must call it."""
-        await self.engine.update(None if self._shared else self._learner.weights(), version)
+        """Sample with the learner's weights from now on, and prove it. All processes must call it.
+
+        Raises:
+            ParityError: An engine samples from something else.
+        """
+        learner = self._learner
+        weights: Any = None
+        folder = Path(self._config.out) / "weights" / f"{version:06d}"
+        if self._config.rollout.engine == "server":
+            whole = learner.weights()
+            if learner.rank == 0:
+                learner.publish(folder, whole)
+                weights = folder
+        elif not self._shared:
+            weights = learner.weights()
+        for engine in self._engines:
+            await engine.update(weights, version)
+        learner.most(0)  # nobody samples from a server before it has them
+        for engine in self._engines:
+            await check_parity(engine, learner.model, tolerance=_TOLERANCE[self._config.model.precision])
+        shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self) -> Path:
         """Write the trained policy, with its tokenizer, where the run ends. All processes must call it."""
@@ -85,7 +108,7 @@ class Sampler:
         env, rollout = self._config.env, self._config.rollout
         return Scheduler(
             partial(make_env, env.id, **env.make_options(split)),
-            self.engine,
+            self._policy,
             self.tokenizer,
             params=SamplingParams(
                 max_tokens=rollout.max_tokens,
@@ -112,25 +135,24 @@ def shares_weights(config: GrpoConfig, world: int) -> bool:
     return config.rollout.engine == "local" and world == 1 and not apart
 
 
-def _engine(config: GrpoConfig, learner: Learner, shared: bool) -> Any:
+def _engines(config: GrpoConfig, learner: Learner, shared: bool) -> list[Any]:
     rollout = config.rollout
     if rollout.engine == "local":
-        from tir_gym.agents.engines import LocalEngine
-
         options: dict[str, Any] = {
             "max_slots": rollout.concurrency,
             "context": rollout.context,
             "deterministic": config.deterministic,
             "seed": config.seed + learner.rank,
+            **rollout.options,
         }
         if shared:
-            return LocalEngine(learner.model, **options)
+            return [LocalEngine(learner.model, **options)]
         dtype = "bfloat16" if config.model.precision == "bf16" else "float32"
-        return LocalEngine.load(config.policy, device=str(learner.device), dtype=dtype, **options)
+        return [LocalEngine.load(config.policy, device=str(learner.device), dtype=dtype, **options)]
     if rollout.engine == "vllm":
         from tir_gym.agents.engines import VllmEngine
 
-        return VllmEngine.load(config.policy)
+        return [VllmEngine(config.policy, **rollout.options)]
     from tir_gym.agents.engines import ServerEngine
 
-    return ServerEngine(rollout.urls)
+    return [ServerEngine(rollout.model or config.policy, url, **rollout.options) for url in rollout.urls]

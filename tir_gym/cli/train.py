@@ -48,7 +48,7 @@ def command(
     torchrun --nproc-per-node N --no-python tir-gym train ...
     """
     if policy is not None and "=" in policy:  # no policy, only settings
-        policy, settings = None, [policy, *(settings or [])]
+        policy, settings = None, [str(policy), *(settings or [])]
     config = _config(policy, settings or [], env, preset, file, out, resume)
     if dry_run:
         _print_estimate(config, gpus, as_json)
