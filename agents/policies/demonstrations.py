@@ -39,6 +39,11 @@ class Flaws:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name}={getattr(self, name)}: a probability lies in [0, 1]")
 
+    @classmethod
+    def usual(cls) -> Flaws:
+        """Those of the recipe: most of what takes two rounds or more is left a round short."""
+        return cls(stop_early=0.6, repeat=0.1)
+
 
 @dataclass(frozen=True)
 class Demonstration:

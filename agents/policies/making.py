@@ -16,7 +16,7 @@ from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.making import make_env
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 FAMILIES = tuple(f"tir_gym/{name}-v0" for name in ("Lookup", "Calculator", "Assistant", "Files", "Search", "SQL"))
 """Whose conversations the tokenizer is trained on unless others are named: those that need no jail."""
@@ -38,7 +38,7 @@ class Shape:
 
 
 SIZES: dict[str, Shape] = {
-    "0.2M": Shape(hidden=64, layers=2, heads=2, head_dim=32, mlp=128, vocabulary=640, context=1024),
+    "0.2M": Shape(hidden=64, layers=2, heads=2, head_dim=32, mlp=256, vocabulary=640, context=1024),
     "1M": Shape(hidden=128, layers=4, heads=4, head_dim=32, mlp=384, vocabulary=1024, context=2048),
     "4M": Shape(hidden=256, layers=4, heads=4, head_dim=64, mlp=768, vocabulary=2048, context=4096),
     "10M": Shape(hidden=320, layers=6, heads=6, head_dim=64, mlp=1024, vocabulary=4096, context=4096),
@@ -113,12 +113,26 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerBase, *, seed: int) ->
     """
     try:
         import torch
-        from transformers import Qwen3Config, Qwen3ForCausalLM
+        from transformers import Qwen3ForCausalLM
     except ImportError as error:
         raise MissingExtra("making a policy needs torch and transformers: pip install 'tir-gym[train]'") from error
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
+    with torch.random.fork_rng(devices=[]):  # the seed is this model's alone
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(qwen3_config(shape, vocabulary=len(tokenizer), end=end, pad=pad))
+    with torch.no_grad():
+        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
+    model.generation_config.eos_token_id = end
+    model.generation_config.pad_token_id = pad
+    return model
+
+
+def qwen3_config(shape: Shape, *, vocabulary: int, end: int, pad: int) -> Qwen3Config:
+    """The shape in transformers' words."""
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=shape.mlp,
         num_hidden_layers=shape.layers,
@@ -131,14 +145,6 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerBase, *, seed: int) ->
         eos_token_id=end,
         pad_token_id=pad,
     )
-    with torch.random.fork_rng(devices=[]):  # the seed is this model's alone
-        torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)
-    with torch.no_grad():
-        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
-    model.generation_config.eos_token_id = end
-    model.generation_config.pad_token_id = pad
-    return model
 
 
 def empty_folder(folder: str | Path) -> Path:

@@ -1,8 +1,9 @@
 """The tokenizer of a policy made here: a byte-level BPE, trained on conversations of our own environments.
 
 What a tiny policy must do is copy: an id from a result into a call. So text is cut into pieces before bytes are merged,
-such that the same thing is the same token wherever it stands: a number has no blank before it, a letter of an id stands
-alone, and the frame of a call (`{"name": "`, `", "arguments": {`) is one piece. A call of Lookup is ten tokens.
+such that the same thing is the same token wherever it stands: a digit and the letter of an id stand alone, without the
+blank before them, and each half of the frame of a call (`{"name": "`, `", "arguments": {"of": "`) is one piece. A call
+of Lookup is ten tokens, the one that ends the turn included.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _PIECES = "|".join(
         r'"[A-Za-z_]+": ["\[]?',  # a key of JSON and what opens its value
         r"\([a-z_]*(?:\)\n?)?",  # what a tool takes, where it is one argument or none
         r"[A-Z](?=[0-9])",  # the letter of an id
-        r"[0-9]{1,2}",
+        r"[0-9]",  # digits one by one: ten things to learn to copy, and not ninety
         r"[A-Za-z_]+[ \n]?",  # a word with the blank behind it
         r" ?[^A-Za-z0-9_\s]+[ \n]?",
         r"\s+",

@@ -1,0 +1,148 @@
+"""A supervised start from one folder to another: load a policy, show it demonstrations, write what it has become.
+
+This file puts the parts together: what is shown is in `demonstrations.py`, how it is learned in `supervised.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tir_gym.agents.policies.demonstrations import Flaws, demonstrations
+from tir_gym.agents.policies.making import empty_folder
+from tir_gym.agents.policies.supervised import SupervisedConfig, train_supervised
+from tir_gym.env import ToolEnv
+from tir_gym.errors import MissingExtra, UsageError
+from tir_gym.making import make_env
+from tir_gym.rollout import ChatTokenizer, Flat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LOG = "sft.jsonl"
+"""In the folder that is written: the figures of each step, one JSON object per line."""
+
+OnStep = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is shown."""
+
+    env_id: str
+    env_options: Mapping[str, Any]
+    count: int = 3000
+    """Different demonstrations; when all were shown they come again in another order."""
+    flaws: Flaws = field(default_factory=Flaws.usual)
+    seed: int = 0
+    """Of tasks, flaws and order."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"count={self.count}: show at least one demonstration")
+
+    def make_env(self, split: str = "train") -> ToolEnv:
+        return make_env(self.env_id, **{"dialect": "hermes", **self.env_options, "split": split})
+
+
+def teach(
+    policy: str | Path,
+    out: str | Path,
+    lessons: Lessons,
+    config: SupervisedConfig,
+    *,
+    device: str | None = None,
+    on_step: OnStep = lambda figures: None,
+) -> PreTrainedModel:
+    """Fine-tune the policy in a folder and write it to another, with its tokenizer, a log and what it was taught.
+
+    Args:
+        policy: A folder in Hugging Face's format, or a model's name.
+        out: A new folder or an empty one.
+        lessons: What is shown.
+        config: How it is learned.
+        device: Such as `cuda:0`; a GPU if there is one.
+        on_step: As `train_supervised` has it.
+
+    Returns:
+        The model as it was written.
+
+    Raises:
+        MissingExtra: torch or transformers are not installed.
+        UsageError: No policy there, a folder that holds something, or a demonstration that its context cannot hold.
+    """
+    from tir_gym.agents.engines import HuggingFaceTokenizer
+
+    target = empty_folder(out)
+    tokenizer = HuggingFaceTokenizer.load(policy)
+    model = load_model(policy, device)
+    env = lessons.make_env()
+    try:
+        pool = shown(env, tokenizer, lessons, context=getattr(model.config, "max_position_embeddings", None))
+    finally:
+        env.close()
+    target.mkdir(parents=True, exist_ok=True)
+    document = {"policy": str(policy), "lessons": asdict(lessons), "config": asdict(config)}
+    (target / "sft.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with (target / LOG).open("w", encoding="utf-8") as log:
+
+        def record(figures: dict[str, float]) -> None:
+            log.write(json.dumps(figures) + "\n")
+            log.flush()
+            on_step(figures)
+
+        train_supervised(model, endless(pool, lessons.seed), config, on_step=record)
+    model.save_pretrained(target)
+    tokenizer.tokenizer.save_pretrained(target)
+    return model
+
+
+def load_model(policy: str | Path, device: str | None = None) -> PreTrainedModel:
+    """A causal language model in float32.
+
+    Raises:
+        MissingExtra: torch or transformers are not installed.
+        UsageError: There is none.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtra("a policy needs torch and transformers: pip install 'tir-gym[train]'") from error
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(policy), dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UsageError(f"{policy}: no model can be loaded from there: {first}") from error
+    return model.to(where)  # type: ignore[no-any-return, arg-type]
+
+
+def shown(env: ToolEnv, tokenizer: ChatTokenizer, lessons: Lessons, *, context: int | None = None) -> list[Flat]:
+    """The demonstrations as arrays.
+
+    Raises:
+        UsageError: One is longer than the model's context of that many tokens.
+    """
+    flats = []
+    for demonstration in islice(demonstrations(env, seed=lessons.seed, flaws=lessons.flaws), lessons.count):
+        for flat in demonstration.trajectory(tokenizer).flats():
+            if context is not None and len(flat.attention_mask) > context:
+                raise UsageError(
+                    f"the demonstration of task {demonstration.task_id} has {len(flat.attention_mask)} tokens, the "
+                    f"model's context {context}; take easier tasks, or a policy with a longer context"
+                )
+            flats.append(flat)
+    return flats
+
+
+def endless(pool: list[Flat], seed: int) -> Iterator[Flat]:
+    """All of them in an order of its own each time, without end."""
+    rng = random.Random(f"lessons/{seed}")
+    while True:
+        yield from rng.sample(pool, len(pool))
