@@ -17,10 +17,10 @@ call: it ends the episode, also where a scripted user would reply.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from tir_gym.agents.adapters.methods import typed_method
 from tir_gym.env import ToolEnv
 from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.making import make_env
@@ -137,7 +137,10 @@ def environment_class(env: str, **options: Any) -> type[ToolEnvironment]:
     finally:
         made.close()
     tools = {tool["function"]["name"]: tool["function"] for tool in info["tools"]}
-    body: dict[str, Any] = {name: _method(tool) for name, tool in tools.items()}
+    taken = sorted({"reset", "get_reward"} & tools.keys())
+    if taken:
+        raise UsageError(f"the tool {taken[0]!r} of {env} has the name of a method that TRL calls itself")
+    body: dict[str, Any] = {name: typed_method(tool, ToolEnvironment._call) for name, tool in tools.items()}
     body |= {"_make": staticmethod(lambda: make_env(env, **options)), "_tools": tools, "__module__": __name__}
     return type(f"{type(made).__name__}Tools", (ToolEnvironment,), body)
 
@@ -152,51 +155,3 @@ def success(environments: Sequence[ToolEnvironment], completions: Sequence[Any],
         if last.get("role") == "assistant" and not last.get("tool_calls"):
             environment._answer(last.get("content") or "")
     return [environment._success for environment in environments]
-
-
-def _method(tool: Mapping[str, Any]) -> Callable[..., str]:
-    """A method with the signature, the types and the docstring from which transformers reads a schema again."""
-    name, schema = tool["name"], tool["parameters"]
-    required = schema.get("required", [])
-    properties: Mapping[str, Any] = schema.get("properties", {})
-    own = {"reset", "get_reward"}
-    bad = [word for word in (name, *properties) if not word.isidentifier() or word.startswith("_")]
-    if bad or name in own or "self" in properties:
-        raise UsageError(f"tool {name!r} cannot be a method of TRL's environments: {bad or [name]} stands in the way")
-
-    def method(self: ToolEnvironment, **arguments: Any) -> str:
-        return self._call(name, arguments)
-
-    types = {key: _type(value) for key, value in properties.items()}
-    types |= {key: types[key] | None for key in properties if key not in required}
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    parameters += [
-        inspect.Parameter(
-            key,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=types[key],
-            default=inspect.Parameter.empty if key in required else properties[key].get("default"),
-        )
-        for key in properties
-    ]
-    lines = [f"    {key}: {_one_line(value.get('description') or key)}" for key, value in properties.items()]
-    method.__name__ = method.__qualname__ = name
-    method.__doc__ = "\n".join([_one_line(tool.get("description") or name), *(["", "Args:", *lines] if lines else [])])
-    method.__signature__ = inspect.Signature(parameters, return_annotation=str)  # type: ignore[attr-defined]
-    method.__annotations__ = {**types, "return": str}
-    return method
-
-
-_TYPES: Mapping[str, Any] = {"string": str, "integer": int, "number": float, "boolean": bool, "object": dict}
-
-
-def _type(schema: Mapping[str, Any]) -> Any:
-    if "enum" in schema:
-        return Literal[tuple(schema["enum"])]
-    if schema.get("type") == "array":
-        return list[_type(schema["items"])] if "items" in schema else list  # type: ignore[misc]
-    return _TYPES.get(str(schema.get("type")), Any)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
