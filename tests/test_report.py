@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile import EVIL, NAME, hostile
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -29,20 +30,13 @@ from tir_gym.cli.reporting.writing import FORMS, as_json
 from tir_gym.episode import PlayedEpisode
 from tir_gym.making import make_env
 from tir_gym.metrics import Outcome, wilson
-from tir_gym.records import MatchedCall, Provenance, ToolCall, ToolResult, Trace, Turn
+from tir_gym.records import Trace
 from tir_gym.replay_trace import env_of, replay_trace
 from tir_gym.rescore import explain
 from tir_gym.store import Store, open_store
 from tir_gym.store.rows import outcome_of, rows_of
 
 CALCULATOR = "tir_gym/Calculator-v0"
-EVIL = (
-    '<script>document.title="owned"</script><img src=x onerror=\'document.title="owned"\'>"\'&amp;</pre></article>'
-    "\x1b[31m\x00\u202e\u2066\u061c\ud800 |`*_[x](javascript:alert(1)) ```\n```\n<b>"
-    "http://evil.example www.evil.example"
-)
-NAME = EVIL.replace("\ud800", "").replace("\x00", "")
-"""What a database takes as the name of a task."""
 SHAPES = {"svg", "g", "path", "text", "title", "figure", "figcaption", "ul", "li"}
 ELEMENTS = SHAPES | {
     "html", "head", "meta", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody", "tr", "th", "td",
@@ -78,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["eval", CALCULATOR, "--agent", agent, "-n", "10", "-k", "2", "--run", name, "--store", where]) == 0
     config = {"env_id": CALCULATOR, "agent": EVIL, "split": EVIL, "k": 1, "n": 2, "reward": {"name": EVIL}}
     with open_store(where) as opened:
-        played = [PlayedEpisode(hostile(f"{NAME}{i}"), 0.1, (0.1,), {}) for i in range(2)]
+        played = [PlayedEpisode(hostile(CALCULATOR, f"{NAME}{i}"), 0.1, (0.1,), {}) for i in range(2)]
         opened.add_run("evil", config, (rows_of(each, outcome_of(each, repeat=0, tags=(EVIL,))) for each in played))
     return folder
 
@@ -87,36 +81,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(folder: Path) -> Iterator[Store]:
     with open_store(folder / "runs.db") as opened:
         yield opened
-
-
-def hostile(task: str) -> Trace:
-    """An episode in which every word is an attack, and one tool gave back 5 MB."""
-    calls = (ToolCall(EVIL, {EVIL: EVIL}), ToolCall("huge"), *(ToolCall(f"flood{i}") for i in range(64)))
-    results = (ToolResult(None, EVIL, EVIL), ToolResult("<i>" * 1_700_000), *(ToolResult(EVIL) for _ in range(64)))
-    turn = Turn(
-        action=EVIL,
-        text=EVIL,
-        calls=calls,
-        results=results,
-        malformed=(EVIL,) * 100,
-        observation=({"role": "user", "content": EVIL},),
-        reward=0.5,
-        parts={EVIL: 0.5},
-    )
-    return Trace(
-        provenance=Provenance(env_id=CALCULATOR, tir_gym="0", task_id=task, agent=EVIL),
-        messages=({"role": EVIL, "content": EVIL},),
-        tools=(),
-        turns=(turn,) * 3,
-        matches=(MatchedCall(turn=0, call=0, gold=0, score=0.5),),
-        gold_calls=1,
-        terminated=True,
-        ending=NAME,
-        success=False,
-        checks={EVIL: False},
-        turn_rewards=(0.5,) * 3,
-        metrics={EVIL: 1.0},
-    )
 
 
 def report_of(store: Store, *names: str) -> Any:

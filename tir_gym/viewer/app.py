@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from tir_gym.cli.printing import printable
 from tir_gym.cli.reporting.curves import Plot, credit_by_turn, success_by_length
-from tir_gym.cli.reporting.learning import find_logs, kind_of, learning_curves, read_log
+from tir_gym.cli.reporting.learning import SECTIONS, find_logs, learning_curves, read_log, section_of
 from tir_gym.errors import UsageError
 from tir_gym.metrics import Outcome
 from tir_gym.viewer import comparing, pages
@@ -262,8 +262,7 @@ class _Viewer:
             "training.html",
             found=[name for name, _ in found],
             logs=logs,
-            known=[plot for plot in plots if kind_of(plot.title) != "other"],
-            others=[plot for plot in plots if kind_of(plot.title) == "other"],
+            sections={title: [plot for plot in plots if section_of(plot.title) == title] for title, _ in SECTIONS},
             folders=[str(folder) for folder in self._folders],
             live=True,
         )

@@ -54,6 +54,7 @@ def _environment() -> Environment:
         "cut": _cut,
         "bar": _bar,
         "short": _short,
+        "duration": _duration,
     }
     environment.globals |= {
         "asset": lambda name: f"/static/{name}?{hashlib.sha256(asset(name)[0]).hexdigest()[:12]}",
@@ -89,6 +90,10 @@ def _cut(text: str, whole: str = "") -> Markup:
 def _short(text: str, most: int = 60) -> str:
     text = " ".join(printable(text).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _duration(seconds: float) -> str:
+    return f"{number(seconds, 2)} s" if seconds >= 1.0 else f"{number(1000 * seconds, 0 if seconds > 0.01 else 1)} ms"
 
 
 def _link(path: str, values: Mapping[str, Any], **changed: Any) -> str:

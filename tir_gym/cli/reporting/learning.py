@@ -1,4 +1,6 @@
-"""The log of a training run as learning curves: `metrics.jsonl` in its folder, one flat JSON object per step.
+"""The log of a training run as learning curves: one flat JSON object per step, in a file of the run's folder.
+
+`tir-gym train` writes `metrics.jsonl` and `tir-gym train-ppo` `log.jsonl`; any other trainer may do likewise.
 
 Read as it stands while the trainer still writes it: a last line that is not whole yet is left for the next time. What
 a number means is read off its name; names that say nothing known are shown last.
@@ -15,8 +17,11 @@ from pathlib import Path
 
 from tir_gym.cli.reporting.curves import Curve, Plot, Point
 
-LOG = "metrics.jsonl"
-"""Name of the file."""
+LOGS = ("metrics.jsonl", "log.jsonl")
+"""Names of the file."""
+
+_SAME = {"steps": "step", "mean_return": "return"}
+"""Names that mean the same, so that runs of several trainers lie over each other."""
 
 _DEPTH = 4
 """Folders below the one that was named in which a log is looked for."""
@@ -25,15 +30,14 @@ _MOST = 200
 _BINS = 60
 """Points of a curve; neighbouring steps are put together beyond that."""
 
-_KINDS = (
-    ("success", r"success|solved|accuracy"),
-    ("return", r"return|reward"),
-    ("length", r"length|turns|tokens|calls"),
-    ("entropy", r"entropy"),
-    ("KL", r"(^|[^a-z])kl($|[^a-z])"),
-    ("clipping", r"clip"),
-    ("time", r"time|seconds|(^|[/_.])s$|_s$"),
+SECTIONS = (
+    ("Success and return", r"success|return|rew"),
+    ("Length", r"length|_len|turns|calls|truncated"),
+    ("Entropy, KL and clipping", r"entropy|(^|[^a-z])kl($|[^a-z])|clip"),
+    ("Time per phase", r"^(seconds|time)[_/]"),
+    ("The rest", r""),
 )
+"""Title of each part of a page of curves, and what the names of its numbers look like; the first that fits."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def find_logs(folders: Iterable[Path]) -> list[tuple[str, Path]]:
             except OSError:
                 continue
             for entry in entries:
-                if entry.name == LOG and entry.is_file():
+                if entry.name in LOGS and entry.is_file():
                     name = folder.relative_to(top).as_posix()
                     found.setdefault(entry.resolve(), top.name if name == "." else name)
                 elif depth < _DEPTH and not entry.name.startswith(".") and not entry.is_symlink() and entry.is_dir():
@@ -87,7 +91,7 @@ def read_log(name: str, path: Path) -> TrainingLog:
 
 
 def learning_curves(logs: Sequence[TrainingLog]) -> list[Plot]:
-    """A plot for each number of the logs, the best known kinds first, the runs over each other.
+    """A plot for each number of the logs, by section, the runs over each other.
 
     Args:
         logs: One or more; their names are the curves' labels.
@@ -107,21 +111,21 @@ def learning_curves(logs: Sequence[TrainingLog]) -> list[Plot]:
             of="steps",
             places=places,
             curves=tuple(_curve(log, name, place_of) for log in logs),
-            share=kind_of(name) == "success" and _is_share(logs, name),
+            share="success" in name and _is_share(logs, name),
         )
         for name in sorted(names, key=_order)
     ]
 
 
-def kind_of(name: str) -> str:
-    """What a number is about: one of `success`, `return`, `length`, `entropy`, `KL`, `clipping`, `time`, or `other`."""
-    return next((kind for kind, pattern in _KINDS if re.search(pattern, name.lower())), "other")
+def section_of(name: str) -> str:
+    """The title from `SECTIONS` under which a number is shown."""
+    return next(title for title, pattern in SECTIONS if re.search(pattern, name.lower()))
 
 
-def _order(name: str) -> tuple[int, str]:
-    kinds = [kind for kind, _ in _KINDS]
-    kind = kind_of(name)
-    return (kinds.index(kind) if kind in kinds else len(kinds), name)
+def _order(name: str) -> tuple[int, bool, str]:
+    """By section; in each, what was measured on the step's own rollouts before what was on held-out tasks."""
+    titles = [title for title, _ in SECTIONS]
+    return titles.index(section_of(name)), name.startswith("eval"), name
 
 
 def _curve(log: TrainingLog, name: str, place_of: Mapping[float, int]) -> Curve:
@@ -145,7 +149,7 @@ def _is_share(logs: Sequence[TrainingLog], name: str) -> bool:
 
 def _numbers(data: Mapping[str, object]) -> dict[str, float]:
     return {
-        str(name): float(value)
+        _SAME.get(name, name): float(value)
         for name, value in data.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     }

@@ -25,6 +25,9 @@ _APART = 5.0
 _NAMES = 16
 """Names of places that fit under the x axis."""
 
+_DENSE = 24
+"""Places from which on the shapes are small, because the line tells what there is to tell."""
+
 # Around 0, 0; each about as heavy as the others.
 _SHAPES = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
@@ -53,7 +56,7 @@ def svg(plot: Plot) -> str:
     show: Callable[[float], str] = (lambda value: percent(value)) if plot.share else (lambda value: number(value))
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_text(plot.title)}" class="plot">',
-        *_axes(plot, across, up, ticks),
+        *_axes(plot, across, up, ticks, fine=high - low < 0.002),
     ]
     for i, curve in enumerate(plot.curves):
         shift = (i - (len(plot.curves) - 1) / 2) * apart
@@ -72,12 +75,12 @@ def legend(labels: Sequence[str]) -> str:
 
 
 def _axes(
-    plot: Plot, across: Callable[[int], float], up: Callable[[float], float], ticks: Sequence[float]
+    plot: Plot, across: Callable[[int], float], up: Callable[[float], float], ticks: Sequence[float], *, fine: bool
 ) -> list[str]:
     parts = []
     for tick in ticks:
         y = _n(up(tick))
-        name = f"{tick:.0%}" if plot.share else number(tick, 4)
+        name = f"{tick:.0%}" if plot.share else f"{tick:.3g}" if fine else number(tick, 4)
         parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{_text(name)}</text>')
     every = -(-len(plot.places) // _NAMES) if plot.places else 1
@@ -107,7 +110,8 @@ def _curve(
         if point.low is not None and point.high is not None:
             parts.append(f'<path class="bar {name}" d="M{x} {_n(up(point.low))}V{_n(up(point.high))}"/>')
         told = f"{curve.label}, {plot.x} {plot.places[point.x]}: {_told(point, show)}, {point.n} {plot.of}"
-        place = f'transform="translate({x} {_n(up(point.y))})"'
+        size = " scale(0.5)" if len(plot.places) > _DENSE else ""
+        place = f'transform="translate({x} {_n(up(point.y))}){size}"'
         shape = _SHAPES[index % COLOURS]
         parts.append(f'<path class="{name}" {place} d="{shape}"><title>{_text(told)}</title></path>')
     return f"<g>{''.join(parts)}</g>"
