@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -66,26 +67,34 @@ class Connection:
         self._arrived: list[Frame] = []
 
     def ask(self, text: str) -> str:
-        """Send a text and wait for the one that comes back.
+        """Send a text and wait for the one that comes back. Raises as `send` and `receive` do."""
+        self.send(text)
+        return self.receive()
+
+    def send(self, text: str) -> None:
+        """Send a text.
 
         Raises:
-            ConnectionLost: Broken; the next request tries to connect again.
-            NoReplyInTime: As said.
+            ConnectionLost: Broken; the next one tries to connect again.
             InfrastructureError: The server refuses the connection, for want of the token or because it is none of ours.
         """
-        until = time.monotonic() + self._timeout
-        try:
+        with self._closing_on_failure():
             if self._socket is None:
                 self._connect()
             self._protocol.send_text(text.encode())
             self._flush()
-            return self._receive(until)
-        except (NoReplyInTime, InfrastructureError):
-            self.close()
-            raise
-        except (OSError, EOFError) as error:
-            self.close()
-            raise ConnectionLost(str(error) or type(error).__name__) from error
+
+    def receive(self) -> str:
+        """Wait for a text.
+
+        Raises:
+            ConnectionLost: Broken, or nothing was sent since it was.
+            NoReplyInTime: As said.
+        """
+        with self._closing_on_failure():
+            if self._socket is None:
+                raise EOFError("nothing was sent over this connection")
+            return self._text(time.monotonic() + self._timeout)
 
     def is_stale(self) -> bool:
         """Whether the other side has closed the connection while nothing was asked."""
@@ -134,7 +143,18 @@ class Connection:
             said += "; give token=, or set TIR_GYM_TOKEN"
         return InfrastructureError(said, kind="server_refused")
 
-    def _receive(self, until: float) -> str:
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (NoReplyInTime, InfrastructureError):
+            self.close()
+            raise
+        except (OSError, EOFError) as error:
+            self.close()
+            raise ConnectionLost(str(error) or type(error).__name__) from error
+
+    def _text(self, until: float) -> str:
         parts: list[bytes] = []
         while True:
             frame = self._event(until, Frame)

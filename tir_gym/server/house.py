@@ -23,8 +23,9 @@ from tir_gym.server.protocol import REQUESTS, CreateRequest, SessionRequest
 from tir_gym.server.sessions import Session
 from tir_gym.server.wire import failed
 
-_SLOW = 0.02
-"""Seconds: a step in the event loop that took longer sends its session to threads until the next reset."""
+_SLOW = 0.25
+"""Seconds: a step in the event loop that took longer sends its session to threads until the next reset. No tool that
+runs there takes a hundredth of it, so on a busy machine this says nothing, and a loop that is held up says it."""
 
 _THREADED = frozenset({"create", "reset", "trace", "tasks", "task"})
 """Requests that may take long whatever the environment."""

@@ -14,6 +14,7 @@ from tir_gym.server.app import create_app
 from tir_gym.server.catalogue import Catalogue
 from tir_gym.server.guard import is_loopback
 from tir_gym.server.sessions import Bounds
+from tir_gym.server.shortcut import ShortcutProtocol
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class _Server(uvicorn.Server):
 def _config(app: Starlette, bounds: Bounds) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=ShortcutProtocol,
         ws_max_size=bounds.message,
         # A client that waits for a model answers no ping, and a session outlives its connection anyway.
         ws_ping_interval=None,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from tir_gym.server.house import Connection, House
+from tir_gym.server.shortcut import EXTENSION
 from tir_gym.server.wire import failed
 
 _IN_FLIGHT = 256
 """Requests of one connection that may run at a time; no more is read meanwhile."""
 _IN_A_ROW = 64
 """Requests of one connection that are served before others get their turn."""
+_BINARY = failed(None, None, "bad_message", "a binary message; requests are text messages")
 
 
 class WebSocketFace:
@@ -30,21 +31,19 @@ class WebSocketFace:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        connection = Connection()
-        running: set[asyncio.Task[None]] = set()
+        line = _Line(self._house, send)
+        offer = scope.get("extensions", {}).get(EXTENSION)
+        if offer is not None:
+            offer(line)
         served = 0
         self._house.figures.connections.inc()
         try:
             while (message := await receive())["type"] == "websocket.receive":
-                reply = self._serve(message, connection)
-                if isinstance(reply, str):
+                text = message.get("text")
+                reply = _BINARY if text is None else line.take(text)
+                if reply is not None:
                     await send({"type": "websocket.send", "text": reply})
-                else:
-                    task = asyncio.ensure_future(_send_later(reply, send))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-                    if len(running) >= _IN_FLIGHT:
-                        await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                await line.until_not_full()
                 served += 1
                 if served % _IN_A_ROW == 0:
                     await asyncio.sleep(0)
@@ -52,17 +51,41 @@ class WebSocketFace:
             pass
         finally:
             self._house.figures.connections.dec()
-            self._house.drop(connection)
-            for task in running:
-                task.cancel()
-
-    def _serve(self, message: Any, connection: Connection) -> str | asyncio.Future[str]:
-        text = message.get("text")
-        if text is None:
-            return failed(None, None, "bad_message", "a binary message; requests are text messages")
-        return self._house.call(text, connection)
+            line.drop()
 
 
-async def _send_later(reply: asyncio.Future[str], send: Send) -> None:
-    with contextlib.suppress(OSError):  # the connection is gone; the session has the reply
-        await send({"type": "websocket.send", "text": await asyncio.shield(reply)})
+class _Line:
+    """A connection that stands: what is served over it, and what is still to be sent."""
+
+    def __init__(self, house: House, send: Send) -> None:
+        self._house = house
+        self._send = send
+        self._connection = Connection()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def is_full(self) -> bool:
+        return len(self._running) >= _IN_FLIGHT
+
+    async def until_not_full(self) -> None:
+        if self.is_full():
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    def take(self, text: str) -> str | None:
+        """Serve a request: the reply, or `None` if it will be sent when it is there."""
+        reply = self._house.call(text, self._connection)
+        if isinstance(reply, str):
+            return reply
+        task = asyncio.ensure_future(self._send_later(reply))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return None
+
+    def drop(self) -> None:
+        """Send nothing more; the sessions have their replies."""
+        self._house.drop(self._connection)
+        for task in self._running:
+            task.cancel()
+
+    async def _send_later(self, reply: asyncio.Future[str]) -> None:
+        with contextlib.suppress(OSError):  # the connection is gone
+            await self._send({"type": "websocket.send", "text": await asyncio.shield(reply)})

@@ -1,0 +1,76 @@
+"""uvicorn's WebSocket with a shortcut: a request that is answered at once is answered where it is read.
+
+By the book a message goes through a queue to the application's task and its reply comes back through another call,
+which together cost as much as a step of a quick environment. An application that takes the shortcut, offered in its
+scope, is handed the message directly. While it is busy, or the client reads too slowly, everything goes by the book.
+Another ASGI server offers no shortcut, and the application serves the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request
+
+EXTENSION = "tir_gym.shortcut"
+"""In `scope["extensions"]`: a function that takes a `Taker`."""
+
+_IN_A_ROW = 64
+"""Messages of one read that are answered before others get their turn."""
+
+
+class Taker(Protocol):
+    """Who is handed messages."""
+
+    def is_full(self) -> bool:
+        """Whether messages must go by the book now."""
+        ...
+
+    def take(self, text: str) -> str | None:
+        """Serve a message: its reply, or `None` if that will be sent later."""
+        ...
+
+
+class ShortcutProtocol(WebSocketsSansIOProtocol):
+    """For `uvicorn.Config(ws=...)`."""
+
+    _taker: Taker | None = None
+    _left = 0
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self._offer
+
+    def data_received(self, data: bytes) -> None:
+        self._left = _IN_A_ROW
+        super().data_received(data)
+
+    def handle_text(self, event: Frame) -> None:
+        taker = self._taker
+        if (
+            taker is None
+            or not self._left
+            or not event.fin
+            or self.read_paused  # earlier messages are still in the queue
+            or self.close_sent
+            or not self.writable.is_set()
+            or taker.is_full()
+        ):
+            super().handle_text(event)
+            return
+        try:
+            text = bytes(event.data).decode()
+        except UnicodeDecodeError:
+            super().handle_text(event)  # which knows how to end such a connection
+            return
+        self._left -= 1
+        reply = taker.take(text)
+        if reply is not None:
+            self.conn.send_text(reply.encode())
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def _offer(self, taker: Taker) -> None:
+        self._taker = taker
