@@ -354,7 +354,7 @@ def update(learner: Learner, rows: Sequence[Row], config: GrpoConfig, step: int)
         **{name: sums[name] / tokens for name in ("approx_kl", "kl", "entropy") if name in sums},
     }
     if gap is not None:
-        figures["engine_gap"] = gap
+        figures["engine_gap"] = learner.most(gap)
     if "clip_low" in sums:
         low, high = sums["clip_low"] / tokens, sums["clip_high"] / tokens
         figures |= {"clip_fraction": low + high, "clip_low": low, "clip_high": high}
@@ -382,7 +382,7 @@ def _passes(learner: Learner, rows: Sequence[Row], weights: Sequence[float], con
         advantages=np.zeros(2, dtype=np.float32),
         turn=np.array([-1, 0]),
     )
-    for _ in range(learner.most(len(batches)) - len(batches)):
+    for _ in range(int(learner.most(len(batches))) - len(batches)):
         batches += make([idle], [0.0])
     return batches
 

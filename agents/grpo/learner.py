@@ -112,9 +112,9 @@ class Learner:
         """Sums by name over all processes, which give the same names."""
         return dict(zip(figures, self.total([*figures.values()]), strict=True))
 
-    def most(self, value: int) -> int:
+    def most(self, value: float) -> float:
         """The largest of all processes'."""
-        return int(self._reduced([value], dist.ReduceOp.MAX)[0])
+        return self._reduced([value], dist.ReduceOp.MAX)[0]
 
     def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
         if self.world == 1:
