@@ -12,7 +12,7 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres test-container bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container test-vllm test-browser test-ppo bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
@@ -39,6 +39,15 @@ test-postgres: $(DEV) ## The trace store and the SQL sandbox on a real PostgreSQ
 
 test-container: $(DEV) ## Containers and the attacks on them, on a real engine
 	@bash tests/container.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no engine here, as it has said
+
+test-browser: $(DEV) ## The viewer in a real browser; screenshots under build/screenshots
+	@bash tests/browser.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no browser here, as it has said
+
+test-ppo: $(DEV) ## What masks are worth to the agent without a language model: a minute or two of learning
+	$(PYTEST) -s -n 0 tests/ppo_gate.py $(ARGS)
+
+test-vllm: ## The engines on vLLM itself, in a virtual environment of their own (3.4 GB)
+	@bash tests/vllm.sh $(PYTHON) $(ARGS)
 
 bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/environment.py
