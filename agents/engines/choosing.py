@@ -65,7 +65,7 @@ def _draw(logprobs: torch.Tensor, top_p: NDArray[np.float32], uniforms: NDArray[
 def _nucleus(probabilities: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     """Only the likeliest tokens that together reach the mass, the one that reaches it included; ties in vocabulary
     order."""
-    ordered, order = probabilities.sort(-1, descending=True, stable=True)
+    ordered, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered
     kept = torch.where(before < mass[:, None], ordered, torch.zeros_like(ordered))
     return torch.zeros_like(probabilities).scatter_(1, order, kept)
