@@ -1,4 +1,4 @@
-"""What the adapters to other trainers share. The adapters themselves run where their trainer is: `make test-trainers`."""
+"""What the adapters to other trainers share. Each adapter runs where its trainer is: `make test-trainers`."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def played(env: ToolEnv, tokenizer: TinyTokenizer, say: Callable[[int], str], **
             turn += 1
             episode.send(TokenOutput(ids=ids, logprobs=-np.ones(len(ids), np.float32), finish="stop", weight_version=3))
     except StopIteration as end:
-        assert isinstance(end.value, Trajectory)
-        return end.value
+        trajectory: Trajectory = end.value
+        return trajectory
 
 
 def oracle_of(env: ToolEnv, task: str) -> list[str]:
@@ -147,7 +147,7 @@ def test_a_rollout_without_tokens_is_in_no_statistic() -> None:
 
 
 def test_an_estimator_that_needs_more_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="'gigpo' needs state_keys.*choose one of grpo"):
+    with pytest.raises(UsageError, match=r"'gigpo' needs state_keys.*choose one of grpo"):
         advantages_of_tokens("gigpo", np.zeros((1, 1)), np.ones((1, 1)), [0])
     with pytest.raises(UsageError, match=r"got \(1, 2\) and \(1, 1\)"):
         advantages_of_tokens("dual", np.zeros((1, 2)), np.ones((1, 1)), [0])
@@ -170,7 +170,7 @@ def test_a_function_has_the_signature_of_its_tool(env: ToolEnv) -> None:
         needed = [name for name, one in parameters.items() if one.default is inspect.Parameter.empty]
         assert needed == [name for name in schema["properties"] if name in schema.get("required", [])]
         assert tool["description"].split()[0] in str(function.__doc__)
-        arguments = {name: "x" for name in needed}
+        arguments = dict.fromkeys(needed, "x")
         filled = {name: one.default for name, one in parameters.items() if name not in needed}
         assert function(**arguments, **filled) == "done"
         assert seen == [(tool["name"], arguments)], "a default that is filled in counts as not passed"
