@@ -109,7 +109,7 @@ class _Viewer:
             env_ids=sorted({run.env_id for run in every}),
             agents=sorted({run.agent for run in every}),
             wanted={"q": text, "env": env, "agent": agent, "sort": sort},
-            live=any(run.status == "running" for run in every),
+            live=True,
             training=bool(find_logs(self._folders)),
         )
 

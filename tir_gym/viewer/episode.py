@@ -285,14 +285,16 @@ def _arguments(call: ToolCall, entry: Mapping[str, Any] | None, golds: Sequence[
     known = entry["way"] == 0 and entry["gold"] < len(golds)
     wanted = golds[entry["gold"]].arguments if known else {}
     states = {name: state for state in ("right", "wrong", "extra") for name in entry[state]}
+    # In the gold call's order, so that the two are read side by side.
+    names = [*(name for name in wanted if name in call.arguments), *(n for n in call.arguments if n not in wanted)]
     shown = [
         ShownArgument(
             name,
-            as_json(value),
+            as_json(call.arguments[name]),
             states.get(name, ""),
             as_json(wanted[name]) if states.get(name) == "wrong" and name in wanted else None,
         )
-        for name, value in call.arguments.items()
+        for name in names
     ]
     missing = [
         ShownArgument(name, "", "missing", as_json(wanted[name]) if name in wanted else None)

@@ -1,0 +1,298 @@
+"""The viewer in a real browser: a store made by a real `eval`, walked as a person would, by keys and on a phone.
+
+Run by tests/browser.sh, which names the browser in TIR_GYM_BROWSER.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import EVIL, hostile
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tir_gym.episode import PlayedEpisode
+from tir_gym.records import Trace
+from tir_gym.store import open_store
+from tir_gym.store.rows import outcome_of, rows_of
+
+BROWSER = os.environ["TIR_GYM_BROWSER"]
+SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+ENV_ID = "tir_gym/Assistant-v0"
+PROGRAM = str(Path(sys.executable).parent / "tir-gym")
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two real runs, a training log beside them, and a run in which every word is an attack."""
+    folder = tmp_path_factory.mktemp("browser")
+    where = folder / "runs.db"
+    for agent, run in (("oracle", "gold"), ("noisy:0.3", "noisy")):
+        words = [PROGRAM, "eval", ENV_ID, "--agent", agent, "-n", "20", "-k", "4", "--run", run, "--store", str(where)]
+        subprocess.run(words, check=True, capture_output=True)
+    with open_store(where) as opened:
+        played = PlayedEpisode(hostile(ENV_ID), 0.1, (0.1,), {})
+        config = {"env_id": EVIL, "agent": EVIL, "k": 1, "n": 1}
+        opened.add_run("evil", config, [rows_of(played, outcome_of(played, repeat=0, tags=(EVIL,)))])
+    for name, pace in (("first", 60), ("second", 90)):
+        run_folder = folder / name
+        run_folder.mkdir()
+        lines = [
+            {"step": i, "success": i / (i + pace), "return": 2 * i / (i + pace), "length": 300 - i}
+            | {"entropy": 1 / (1 + i), "approx_kl": 0.001 * i, "clip_fraction": 0.1}
+            | {"seconds_sample": 2.0, "seconds_train": 1.0}
+            for i in range(120)
+        ]
+        (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return where
+
+
+@pytest.fixture(scope="module")
+def address(store: Path) -> Iterator[str]:
+    """A viewer on that store, as users start it."""
+    with subprocess.Popen([PROGRAM, "view", str(store), "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        try:
+            yield line.split()[1].rstrip("/")
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # As root, as in most containers, Chromium starts only without its own sandbox.
+        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport=WIDE)
+    context.set_default_timeout(60_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, address: str) -> Iterator[Page]:
+    """A page that fails its test if anything was blocked by the policy, broke, or went to another host."""
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: None if request.url.startswith(address) else wrong.append(request.url))
+    yield page
+    assert not wrong
+
+
+def open_page(page: Page, address: str) -> None:
+    answer = page.goto(address, wait_until="load")
+    assert answer is not None
+    assert answer.ok
+
+
+def shot(page: Page, name: str) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SHOTS / f"{name}.png"))
+
+
+def failing(store: Path) -> tuple[int, Trace]:
+    """A failed episode that has a call paid in part: its number and its trace."""
+    with open_store(store) as opened:
+        for row in opened.run("noisy").episodes():
+            trace = row.trace()
+            if not trace.success and any(m.gold is not None and m.score < 1 for m in trace.matches):
+                return row.id, trace
+    raise AssertionError("this agent fails no task in part")
+
+
+def test_from_the_runs_to_a_failing_episode(page: Page, address: str, store: Path) -> None:
+    open_page(page, address)
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_role("link", name="noisy", exact=True).click()
+    page.get_by_label("Outcome").select_option("failed")
+    page.wait_for_url("**outcome=failed**")
+    with open_store(store) as opened:
+        failed = sum(row.success is False for row in opened.run("noisy").episodes())
+    expect(page.locator(".pager").first).to_contain_text(f"{failed} episode")
+    expect(page.locator("td .tag.bad")).to_have_count(failed)
+    page.locator("tbody td.name a").first.click()
+    expect(page.locator(".head .tag.bad")).to_have_text("failed")
+    expect(page.locator(".turn").first).to_be_visible()
+
+
+def test_the_matching_shown_is_the_one_in_the_store(page: Page, address: str, store: Path) -> None:
+    id, trace = failing(store)
+    open_page(page, f"{address}/episodes/{id}")
+    drawn = page.locator(".only-wide .matching")
+    paid = [match for match in trace.matches if match.gold is not None]
+    expect(drawn.locator(".pair")).to_have_count(len(paid))
+    shown = sorted(float(text) for text in drawn.locator(".pair text").all_text_contents())
+    assert shown == sorted(round(match.score, 2) for match in paid)
+    expect(drawn.locator("a.node")).to_have_count(len(trace.matches))
+    expect(drawn.locator(".gold.unpaid")).to_have_count(trace.gold_calls - len(paid))
+    for number, turn in enumerate(trace.turns, start=1):
+        section = page.locator(f"#turn-{number}")
+        assert float(section.locator(".pay").inner_text()) == pytest.approx(turn.reward, abs=5e-4)
+        terms = section.locator(".term").all_inner_texts()
+        assert [term.rsplit(" ", 1)[0] for term in terms] == list(turn.parts)
+        expect(section.locator(".call .fn")).to_have_text([call.name for call in turn.calls])
+        for match in (each for each in paid if each.turn == number - 1):
+            call = page.locator(f"#call-{number}-{match.call + 1}")
+            if call.locator("b", has_text="in the end").count() == 0:
+                expect(call.locator(".why .tag")).to_contain_text(f"gold {match.gold + 1} ·")
+    partly = page.locator(".call.part .arg.wrong, .call.part .arg.missing, .call.part .arg.extra")
+    assert partly.count() > 0, "an argument that lost credit is marked"
+    shot(page, "episode")
+
+
+def test_keys_walk_turns_and_episodes(page: Page, address: str, store: Path) -> None:
+    id, trace = failing(store)
+    open_page(page, f"{address}/episodes/{id}")
+    page.keyboard.press("j")
+    expect(page.locator("#turn-1")).to_have_class("turn now")
+    page.keyboard.press("j")
+    assert page.url.endswith("#turn-2")
+    expect(page.locator("#matching .pictures")).to_have_attribute("data-step", "2")
+    before = sum(len(turn.calls) for turn in trace.turns[:2])
+    expect(page.locator(".only-wide .matching a.node")).to_have_count(before)
+    shot(page, "episode-turn")
+    page.keyboard.press("k")
+    assert page.url.endswith("#turn-1")
+    page.keyboard.press("n")
+    page.wait_for_url(lambda url: f"/episodes/{id}" not in url)
+    page.keyboard.press("p")
+    page.wait_for_url(f"**/episodes/{id}**")
+    page.keyboard.press("g")
+    page.wait_for_url("**/group?**")
+    expect(page.locator("table.group tbody tr").first).to_be_visible()
+    shot(page, "group")
+    page.keyboard.press("u")
+    page.wait_for_url("**/runs/**")
+    page.keyboard.press("/")
+    expect(page.locator("[data-filter]")).to_be_focused()
+    shot(page, "run")
+
+
+def test_a_link_leads_to_its_turn(page: Page, address: str, store: Path) -> None:
+    id, trace = failing(store)
+    last = len(trace.turns)
+    open_page(page, f"{address}/episodes/{id}#turn-{last}")
+    expect(page.locator(f"#turn-{last}")).to_have_class("turn now")
+    expect(page.locator(f"#turn-{last}")).to_be_in_viewport()
+
+
+def test_two_runs_are_compared(page: Page, address: str) -> None:
+    open_page(page, address)
+    button = page.locator("[data-compare]")
+    expect(button).to_be_disabled()
+    for name in ("gold", "noisy"):
+        page.get_by_label(f"Compare {name}").check()
+    shot(page, "runs")
+    button.click()
+    expect(page.get_by_role("heading", name="Who wins where")).to_be_visible()
+    expect(page.locator("td.best").first).to_be_visible()
+    shot(page, "compare")
+
+
+def test_training_runs_lie_over_each_other(page: Page, address: str) -> None:
+    open_page(page, f"{address}/training")
+    assert page.locator("details[open] figure").count() >= 6
+    expect(page.locator("figure").first.locator("path.line")).to_have_count(2)
+    shot(page, "training")
+    page.get_by_role("checkbox", name="second").uncheck()
+    page.wait_for_url("**log=first**")
+    expect(page.locator("figure").first.locator("path.line")).to_have_count(1)
+
+
+def test_a_run_appears_while_it_goes_on(page: Page, address: str, store: Path) -> None:
+    open_page(page, address)
+    words = [
+        PROGRAM,
+        "eval",
+        "tir_gym/Calculator-v0",
+        "--agent",
+        "oracle",
+        "-n",
+        "3",
+        "--run",
+        "late",
+        "--store",
+        str(store),
+    ]
+    subprocess.run(words, check=True, capture_output=True)
+    expect(page.get_by_role("link", name="late", exact=True)).to_be_visible(timeout=60_000)
+
+
+def test_a_hostile_trace_runs_nothing(page: Page, address: str, store: Path) -> None:
+    with open_store(store) as opened:
+        (row,) = opened.run("evil").episodes()
+    open_page(page, f"{address}/episodes/{row.id}")
+    assert page.title().endswith("tir-gym")
+    assert "owned" not in page.title().replace('document.title="owned"', "")
+    assert page.locator("script").count() == 1, "the viewer's own"
+    assert page.locator("main img, main b[onclick], main iframe").count() == 0
+    assert page.evaluate("document.querySelectorAll('main [onerror], main [style]').length") == 0
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("#turn-2")).to_have_class("turn now")
+    shot(page, "hostile")
+    whole = page.locator("a.whole", has_text="5,100,000").first
+    with page.expect_response("**/text?**") as answered:
+        whole.click()
+    assert answered.value.headers["content-type"].startswith("text/plain")
+    open_page(page, address)
+    assert "<script>" in page.locator("main").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone(browser: Browser, address: str, store: Path, scheme: Any) -> None:
+    id, _ = failing(store)
+    context = browser.new_context(viewport=PHONE, color_scheme=scheme, device_scale_factor=2)
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    places = {
+        "runs": "/", "run": "/runs/2", "episode": f"/episodes/{id}", "group": "/group?run=2&task=test/1",
+        "compare": "/compare?run=1&run=2", "training": "/training",
+    }  # fmt: skip
+    for name, place in places.items():
+        open_page(page, address + place)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{name} scrolls sideways"
+        shot(page, f"{name}-phone-{scheme}")
+    letters = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
+    assert letters >= 14
+    context.close()
+
+
+def test_dark_and_light(browser: Browser, address: str, store: Path) -> None:
+    id, _ = failing(store)
+    context = browser.new_context(viewport=WIDE, color_scheme="dark")
+    page = context.new_page()
+
+    def lightness() -> float:
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+
+    open_page(page, f"{address}/episodes/{id}")
+    assert lightness() < 60
+    shot(page, "episode-dark")
+    page.locator("#theme").click()
+    assert lightness() > 200
+    page.reload()
+    assert lightness() > 200, "the choice is kept"
+    page.keyboard.press("t")
+    assert lightness() < 60
+    context.close()
