@@ -20,7 +20,7 @@ from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
 try:
     from websockets.client import ClientProtocol
     from websockets.exceptions import InvalidHandshake, InvalidURI
-    from websockets.frames import Frame, Opcode
+    from websockets.frames import CloseCode, Frame, Opcode
     from websockets.http11 import Response
     from websockets.protocol import State
     from websockets.uri import WebSocketURI, parse_uri
@@ -163,7 +163,16 @@ class Connection:
                 if frame.fin:
                     return b"".join(parts).decode()
             elif frame.opcode is Opcode.CLOSE:
-                raise EOFError(f"the server closed the connection: {self._protocol.close_exc}")
+                raise self._farewell()
+
+    def _farewell(self) -> Exception:
+        """Why the server has closed the connection."""
+        close = self._protocol.close_rcvd
+        if close is not None and close.code == CloseCode.MESSAGE_TOO_BIG:
+            return InfrastructureError(
+                f"{self.url} takes no message as long as this one; see its --max-message", kind="message_too_big"
+            )
+        return EOFError(f"the server closed the connection ({'no reason' if close is None else str(close)})")
 
     def _event(self, until: float, kind: type) -> Any:
         """The next thing that arrives."""

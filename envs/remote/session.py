@@ -13,6 +13,9 @@ from typing import Any
 from tir_gym.envs.remote.connection import Connection, ConnectionLost, NoReplyInTime
 from tir_gym.errors import InfrastructureError, UsageError
 
+PROTOCOL = 1
+"""The protocol that is spoken here; the server says its own."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 """Seconds between attempts to connect."""
 
@@ -38,6 +41,12 @@ class RemoteSession:
         """Open the session; gives what the server says of it. Raises as `ask` does."""
         request = {"op": "create", "id": secrets.token_urlsafe(18), "env_id": env_id, "options": options}
         created = self._answered(_write(request))
+        if created["protocol"] != PROTOCOL:
+            raise InfrastructureError(
+                f"{self._connection.url} speaks protocol {created['protocol']}, this client {PROTOCOL}; "
+                "take the same version of tir-gym on both sides",
+                kind="server_refused",
+            )
         self._token = created["session"]
         return created
 
@@ -69,14 +78,17 @@ class RemoteSession:
         self._connection.close()
 
     def _answered(self, text: str) -> dict[str, Any]:
-        reply = json.loads(self._send(text))
-        if reply["ok"]:
-            result: dict[str, Any] = reply["result"]
-            return result
-        kind, message = reply["error"]["kind"], reply["error"]["message"]
+        url = self._connection.url
+        try:
+            reply = json.loads(self._send(text))
+            if reply["ok"]:
+                result: dict[str, Any] = reply["result"]
+                return result
+            kind, message = reply["error"]["kind"], reply["error"]["message"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InfrastructureError(f"{url} speaks another protocol: {error!r}", kind="server_bug") from error
         if kind == "usage":
             raise UsageError(message)
-        url = self._connection.url
         if kind == "no_session":
             raise InfrastructureError(
                 f"{url} does not have the session any more: it was restarted, or nobody used the session for long",

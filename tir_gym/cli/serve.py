@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tir_gym.cli.options import EnvArgs, key_values
-from tir_gym.cli.printing import say
+from tir_gym.cli.printing import print_json, say
 from tir_gym.errors import UsageError
 
 TOKEN = "TIR_GYM_TOKEN"
@@ -40,22 +40,30 @@ def command(
     grace: Annotated[
         float, typer.Option("--grace", help="Seconds for which a session outlives its dropped connection.")
     ] = 60.0,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of requests and replies, and end.")
+    ] = False,
 ) -> None:
     """Serve environments over WebSocket, HTTP and MCP.
 
     Clients: `gym.make("tir_gym/Remote-v0", url=...)`, any MCP client, OpenEnv's clients, or your own by the schema at
     /schema. A token in $TIR_GYM_TOKEN is demanded of every client; without one the server listens on loopback only.
     """
-    from tir_gym.server import Bounds, Catalogue, Terms, serve
+    if schema:
+        from tir_gym.server.protocol import schema as schema_of_messages
+
+        print_json(schema_of_messages())
+        return
+    from tir_gym.server import Bounds, Catalogue, EnvironmentServer, Terms
 
     if not ids and env_arg:
         raise UsageError("--env-arg needs the ID of the environment that it is an option of")
-    serve(
+    server = EnvironmentServer(
         Catalogue(ids or (), fixed=key_values(env_arg, "--env-arg"), allowed=allow or ()),
         Bounds(sessions=max_sessions, snapshots=max_snapshots, idle=idle, grace=grace, message=max_message),
         Terms(host, port, os.environ.get(TOKEN) or None, expose_gold),
-        on_ready=_tell,
     )
+    server.run(on_ready=lambda: _tell(server.url))
 
 
 def _tell(url: str) -> None:

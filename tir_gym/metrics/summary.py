@@ -87,7 +87,8 @@ def summarise(episodes: Iterable[Outcome], k: int = 1) -> Summary:
     gold = sum(each.gold_calls for each in counted)
     # An alternative gold trace may be longer than the main one, whose length `gold_calls` is.
     found = sum(min(each.right_calls, each.gold_calls) for each in counted)
-    precision, recall = _share(right, calls), _share(found, gold)
+    # Without gold, as where an environment elsewhere keeps it, no call could be right.
+    precision, recall = _share(right, calls) if gold else None, _share(found, gold)
     tokens = [each.tokens for each in counted if each.tokens is not None]
     return Summary(
         episodes=len(counted),

@@ -18,7 +18,7 @@ except ImportError as error:
 
 from tir_gym.server.app import create_app
 from tir_gym.server.catalogue import Catalogue
-from tir_gym.server.running import Terms, serve
+from tir_gym.server.running import EnvironmentServer, Terms
 from tir_gym.server.sessions import Bounds
 
-__all__ = ["Bounds", "Catalogue", "Terms", "create_app", "serve"]
+__all__ = ["Bounds", "Catalogue", "EnvironmentServer", "Terms", "create_app"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
@@ -30,38 +32,65 @@ class Terms:
     """Whether clients see the gold trace and the matching."""
 
 
-def serve(
-    catalogue: Catalogue, bounds: Bounds, terms: Terms, *, on_ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Serve until interrupted (SIGINT, SIGTERM); sessions are closed on the way out.
+class EnvironmentServer:
+    """A server that listens from the start and serves while it runs.
 
     Args:
         catalogue: What clients may make.
         bounds: What they may use.
         terms: Where to listen, and who may come.
-        on_ready: Called with the server's URL once it listens.
 
     Raises:
         UsageError: The address cannot be listened on, or others could reach it and there is no token.
     """
-    if terms.token is None and not is_loopback(terms.host):
-        raise UsageError(f"host {terms.host}: others can reach it, so give a token; or listen on 127.0.0.1")
-    listening = _listen(terms.host, terms.port)
-    app = create_app(catalogue, bounds, expose_gold=terms.expose_gold, token=terms.token)
-    name = f"[{terms.host}]" if ":" in terms.host else terms.host
-    url = f"http://{name}:{listening.getsockname()[1]}"
-    with listening:
-        _Server(_config(app, bounds), lambda: on_ready(url)).run(sockets=[listening])
+
+    def __init__(self, catalogue: Catalogue, bounds: Bounds | None = None, terms: Terms | None = None) -> None:
+        bounds, terms = bounds or Bounds(), terms or Terms()
+        if terms.token is None and not is_loopback(terms.host):
+            raise UsageError(
+                f"host {terms.host}: others can reach it, so a token is needed ($TIR_GYM_TOKEN); or use 127.0.0.1"
+            )
+        self._socket = _listen(terms.host, terms.port)
+        name = f"[{terms.host}]" if ":" in terms.host else terms.host
+        self.url = f"http://{name}:{self._socket.getsockname()[1]}"
+        app = create_app(catalogue, bounds, expose_gold=terms.expose_gold, token=terms.token)
+        self._server = _Server(_config(app, bounds))
+
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until `stop`, SIGINT or SIGTERM; sessions are closed on the way out.
+
+        Args:
+            on_ready: Called once it serves.
+        """
+        self._server.on_started = on_ready
+        with self._socket:
+            self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Make `run` come to its end; from any thread."""
+        self._server.should_exit = True
+
+    @contextlib.contextmanager
+    def background(self) -> Iterator[str]:
+        """Serve in a thread while it is entered; gives the URL."""
+        ready = threading.Event()
+        thread = threading.Thread(target=self.run, args=[ready.set], name="tir-gym-server", daemon=True)
+        thread.start()
+        try:
+            while not ready.wait(0.1) and thread.is_alive():
+                pass
+            yield self.url
+        finally:
+            self.stop()
+            thread.join()
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_started = on_started
+    on_started: Callable[[], None]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_started()
+        self.on_started()
 
 
 def _config(app: Starlette, bounds: Bounds) -> uvicorn.Config:
