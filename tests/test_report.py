@@ -304,6 +304,34 @@ def test_the_command_writes_what_was_asked_for(folder: Path, capsys: pytest.Capt
         assert message in capsys.readouterr().err
 
 
+def test_learning_curves_stand_in_every_form(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
+    for name, pace in (("slow", 80), ("<b>fast", 40)):
+        (tmp_path / name).mkdir()
+        steps = [
+            {"step": i, "success": i / (i + pace), "kl": 0.5, "lr": 1e-5, "gone": float("nan")} for i in range(200)
+        ]
+        lines = "".join(json.dumps(step) + "\n" for step in steps)
+        (tmp_path / name / "metrics.jsonl").write_text(lines + '{"step": 200, "success": 0.')
+    out = tmp_path / "page.html"
+    words = ["report", "gold", "--training", str(tmp_path), "--format", "html,md,json", "-o", str(out)]
+    words += ["--figures", str(tmp_path / "figures"), "--store", str(folder / "runs.db")]
+    assert main(words) == 0
+    said = json.loads(out.with_suffix(".json").read_text())
+    assert said["training"] == ["<b>fast", "slow"]
+    assert [plot["title"] for plot in said["learning"]] == ["success", "kl", "lr"]
+    fast, slow = said["learning"][0]["curves"]
+    assert sum(point["n"] for point in fast["points"]) == 200
+    assert fast["points"][0]["y"] == pytest.approx(sum(i / (i + 40) for i in range(4)) / 4)
+    assert all(a["y"] >= b["y"] for a, b in zip(fast["points"], slow["points"], strict=True))
+    page = Tags(out.read_text())
+    assert page.names <= ELEMENTS
+    assert "Learning curves" in page.text
+    assert "### success" in out.with_suffix(".md").read_text()
+    assert (tmp_path / "figures" / "learning-success.svg").exists()
+    assert main(["report", "gold", "--training", str(folder / "none"), "--store", str(folder / "runs.db")]) == 2
+
+
 def test_figures_for_papers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     words = ["report", "gold", "evil", "-o", str(tmp_path / "page.html"), "--store", str(folder / "runs.db")]
     monkeypatch.setitem(sys.modules, "matplotlib", None)

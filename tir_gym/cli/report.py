@@ -13,6 +13,7 @@ from tir_gym.cli.stores import existing_store
 from tir_gym.errors import UsageError
 
 if TYPE_CHECKING:
+    from tir_gym.cli.reporting.learning import TrainingLog
     from tir_gym.env import ToolEnv
     from tir_gym.records import Trace
 
@@ -28,6 +29,10 @@ def command(
     ] = None,
     figures: Annotated[
         Path | None, typer.Option("--figures", metavar="DIR", help="Draw the plots as PNG and SVG files, too.")
+    ] = None,
+    training: Annotated[
+        list[Path] | None,
+        typer.Option("--training", metavar="DIR", help="Training runs to draw; the store's own folder if absent."),
     ] = None,
     env: Annotated[
         str | None, typer.Option("--env", metavar="ID", help="Explain episodes in this environment, not the recorded.")
@@ -47,8 +52,9 @@ def command(
     if twice:
         raise UsageError(f"run {sorted(twice)[0]!r} is named twice; name each once")
     options = env_options(data_dir=data_dir, env_args=env_arg)
+    logs = _logs(training, store)
     with existing_store(store) as opened:
-        report = make_report([opened.run(name) for name in runs], lambda trace: _env_of(trace, env, options))
+        report = make_report([opened.run(name) for name in runs], lambda trace: _env_of(trace, env, options), logs)
     drawn = []
     if figures is not None:
         from tir_gym.cli.reporting.papers import write_figures
@@ -80,6 +86,21 @@ def _files(output: Path, forms: list[str]) -> dict[str, Path]:
     named = output.with_suffix("") if suffix in FORMS else output
     chosen = forms or [suffix if suffix in FORMS else "html"]
     return {form: named.with_name(f"{named.name}.{form}") for form in chosen}
+
+
+def _logs(training: list[Path] | None, store: str) -> list[TrainingLog]:
+    """Logs under the named folders; else the one that stands beside the store, as in the folder of a training run."""
+    from tir_gym.cli.reporting.learning import LOGS, find_logs, read_log
+
+    if training is None:
+        if "://" in store:
+            return []
+        beside = Path(store).absolute().parent
+        return [read_log(beside.name, beside / name) for name in LOGS if (beside / name).is_file()]
+    found = find_logs(training)
+    if not found:
+        raise UsageError(f"no training run under {', '.join(map(str, training))}: there is no {' or '.join(LOGS)}")
+    return [read_log(name, path) for name, path in found]
 
 
 def _env_of(trace: Trace, env_id: str | None, options: dict[str, Any]) -> ToolEnv:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tir_gym.cli.reporting.comparing import Pair, TaskLine, against, task_lines
 from tir_gym.cli.reporting.curves import Plot, credit_by_turn, success_by_length
 from tir_gym.cli.reporting.examples import Example, examples
+from tir_gym.cli.reporting.learning import TrainingLog, learning_curves
 
 if TYPE_CHECKING:
     from tir_gym.env import ToolEnv
@@ -48,14 +49,18 @@ class Report:
     pairs: tuple[Pair, ...]
     """Every run against every later one."""
     examples: tuple[Example, ...]
+    training: tuple[str, ...] = ()
+    """Names of the training runs whose learning curves are reported, too."""
+    learning: tuple[Plot, ...] = ()
 
 
-def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv]) -> Report:
+def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv], logs: Sequence[TrainingLog] = ()) -> Report:
     """Report on runs.
 
     Args:
         runs: One or more, their store open.
         make_env: Makes the environment that an episode was played in.
+        logs: Of the training runs that belong to them.
     """
     rows = [list(run.episodes()) for run in runs]
     labels = _labels(runs)
@@ -73,6 +78,8 @@ def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv]) -> Re
         lines=tuple(lines),
         pairs=tuple(pairs),
         examples=tuple(examples(rows, make_env)),
+        training=tuple(log.name for log in logs),
+        learning=tuple(learning_curves(logs)),
     )
 
 

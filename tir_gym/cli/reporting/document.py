@@ -31,6 +31,8 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "differing": {entry: list(values) for entry, values in report.differing.items()},
         "plots": [asdict(plot) for plot in report.plots],
+        "training": list(report.training),
+        "learning": [asdict(plot) for plot in report.learning],
         "pairs": [_pair(pair) for pair in report.pairs],
         "tasks": [_line(line) for line in report.lines],
         "hardest": [line.task_id for line in hardest(report.lines, len(report.lines))],

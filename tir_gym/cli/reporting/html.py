@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tir_gym.cli.figures import figure_rows
 from tir_gym.cli.printing import count, number, printable
 from tir_gym.cli.reporting import tables
+from tir_gym.cli.reporting.learning import SECTIONS, section_of
 from tir_gym.cli.reporting.svg import legend, svg
 from tir_gym.cli.walking import WalkedCall, WalkedTurn, paid_text
 from tir_gym.metrics.outcome import RIGHT
@@ -84,6 +85,8 @@ def html(report: Report) -> str:
         f'<div class="plots">{"".join(_plot(plot) for plot in report.plots)}</div>',
         '<p class="dim">Bars are 95% intervals. A turn\'s mean is over the episodes that come so far.</p>',
     ]
+    if report.learning:
+        parts += ["<h2>Learning curves</h2>", legend(report.training), *_learning(report)]
     if several:
         parts += ["<h2>Who wins where</h2>", _table(tables.pairs(report)), *_divided(report)]
     parts += ["<h2>Hardest tasks</h2>", *_hardest(report), "<h2>Episodes, walked</h2>"]
@@ -143,6 +146,18 @@ def _figures(run: ReportedRun, *, open: bool) -> str:
 def _plot(plot: Plot) -> str:
     numbers = f"<details><summary>As numbers</summary>{_table(tables.plot(plot))}</details>"
     return f"<figure><figcaption>{_text(plot.title)}</figcaption>{svg(plot)}{numbers}</figure>"
+
+
+def _learning(report: Report) -> list[str]:
+    """The curves by section, the last one folded."""
+    parts = []
+    for title, _ in SECTIONS:
+        plots = [plot for plot in report.learning if section_of(plot.title) == title]
+        state = "" if title == SECTIONS[-1][0] else " open"
+        drawn = "".join(_plot(plot) for plot in plots)
+        if plots:
+            parts.append(f'<details{state}><summary>{title}</summary><div class="plots">{drawn}</div></details>')
+    return parts
 
 
 def _divided(report: Report) -> list[str]:

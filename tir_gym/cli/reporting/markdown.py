@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tir_gym.cli.printing import number, printable
 from tir_gym.cli.reporting import tables
+from tir_gym.cli.reporting.learning import SECTIONS, section_of
 from tir_gym.cli.walking import lines_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def markdown(report: Report) -> str:
     parts += ["## Figures", _table(tables.runs(report)), "## Curves"]
     for plot in report.plots:
         parts += [f"### {plot.title}", _table(tables.plot(plot))]
+    if report.learning:
+        parts.append("## Learning curves")
+    for plot in report.learning:
+        if section_of(plot.title) != SECTIONS[-1][0]:
+            parts += [f"### {_text(plot.title)}", _table(tables.plot(plot))]
     if several:
         parts += ["## Who wins where", _table(tables.pairs(report)), "### Tasks that divide them most"]
         parts.append(_table(tables.divided(report)) if tables.divided(report).rows else "None: all did the same.")

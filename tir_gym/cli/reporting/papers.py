@@ -41,7 +41,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     written = []
     # A name is never read as TeX, and nothing in a file depends on the day or on chance.
     with matplotlib.rc_context({"text.usetex": False, "text.parse_math": False, "svg.hashsalt": "tir-gym"}):
-        for plot in report.plots:
+        for plot in (*report.plots, *report.learning):
             if not any(curve.points for curve in plot.curves):
                 continue
             figure = Figure(figsize=(4.2, 3.0), layout="constrained")
