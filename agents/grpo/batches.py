@@ -44,12 +44,18 @@ class Row:
         return int(self.mask.sum())
 
     @staticmethod
-    def of(flat: Flat, advantages: NDArray[np.float32]) -> Row:
-        """A segment with advantages for its response, `[R]`."""
+    def of(flat: Flat, advantages: NDArray[np.float32], *, first: int = 0) -> Row:
+        """A segment as a row.
+
+        Args:
+            flat: The segment.
+            advantages: `[R]`.
+            first: The first turn to learn from: a fork's earlier ones are learned from where they were sampled.
+        """
         prompt = np.zeros(len(flat.prompt_ids))
         return Row(
             ids=np.concatenate([flat.prompt_ids, flat.response_ids]).astype(np.int64),
-            mask=np.concatenate([prompt, flat.loss_mask]) > 0,
+            mask=np.concatenate([prompt, flat.turn_of_token >= first]) > 0,
             logprobs=np.concatenate([prompt, flat.logprobs]).astype(np.float32),
             advantages=np.concatenate([prompt, advantages]).astype(np.float32),
             turn=np.concatenate([prompt - 1, flat.turn_of_token]).astype(np.int64),

@@ -49,6 +49,16 @@ class EnvConfig(_Section):
         return get_reward(self.reward)
 
 
+class ForkConfig(_Section):
+    """Several ways on from one moment of an episode; see `tir_gym.rollout.Branching`."""
+
+    width: int = Field(default=0, ge=0)
+    """Forks at each turn that is forked; 0 for none."""
+    turns: int = Field(default=1, ge=1)
+    depth: int = Field(default=1, ge=1)
+    surprise: float = Field(default=0.5, ge=0)
+
+
 class RolloutConfig(_Section):
     """What is sampled for one step."""
 
@@ -65,6 +75,8 @@ class RolloutConfig(_Section):
     """Tokens of one turn at most."""
     context: int = Field(default=4096, ge=2)
     """Tokens of a whole rollout at most, prompt and tool output included."""
+    fork: ForkConfig = ForkConfig()
+    """Rollouts that share their first turns, beside those of the group; for `advantage.estimator="tree"`."""
     concurrency: int = Field(default=128, ge=1)
     """Rollouts under way at the same time."""
     engine: Literal["local", "vllm", "server"] = "local"
@@ -91,7 +103,7 @@ class AdvantageConfig(_Section):
     @model_validator(mode="after")
     def _known(self) -> AdvantageConfig:
         takes = inspect.signature(get_estimator(self.estimator)).parameters
-        missing = set(needs(self.estimator))
+        missing = set(needs(self.estimator)) - _HELD
         if missing:
             raise ValueError(f"estimator {self.estimator!r} needs {', '.join(sorted(missing))}, which rollouts lack")
         unknown = sorted(set(self.options) - set(takes))
@@ -107,6 +119,9 @@ class AdvantageConfig(_Section):
         takes = inspect.signature(get_estimator(self.estimator)).parameters
         return {name: value for name, value in _USUAL.items() if name in takes} | self.options
 
+
+_HELD = {"state_keys", "parents", "forked_at"}
+"""What estimators ask for and rollouts can tell."""
 
 _USUAL = {"gamma": 0.9, "combine": "mean", "singleton": "zero"}
 
@@ -242,6 +257,8 @@ class GrpoConfig(_Section):
     @model_validator(mode="after")
     def _fits_together(self) -> GrpoConfig:
         self.env.spec()
+        if self.rollout.fork.width and self.hindsight:
+            raise ValueError("rollout.fork: in hindsight, rollouts are not paid alike for the turns that they share")
         if self.ahead and self.deterministic:
             raise ValueError(f"ahead={self.ahead} samples while weights change; it goes with deterministic=false")
         if self.rollout.engine == "server" and not self.rollout.urls:

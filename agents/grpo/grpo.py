@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from tir_gym.advantages import get_estimator, to_tokens
+from tir_gym.advantages import get_estimator, needs, to_tokens
 from tir_gym.agents.grpo.batches import MicroBatch, Row, micro_batches
 from tir_gym.agents.grpo.checkpoint import (
     Progress,
@@ -42,7 +42,7 @@ from tir_gym.agents.grpo.sampler import Sampler
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
 from tir_gym.making import make_env
-from tir_gym.rollout import Finished, Request
+from tir_gym.rollout import Finished, Request, Trajectory, tree_arguments
 
 if TYPE_CHECKING:
     from tir_gym.store import Run
@@ -247,6 +247,7 @@ def prepare(finished: Sequence[Finished], config: GrpoConfig, version: int) -> t
         infra=broken,
         truncated=masked,
         **config.advantage.arguments,
+        **_asked_for(config.advantage.estimator, trajectories),
     )
     # A group whose advantages are all 0 says nothing.
     speaks = {
@@ -262,8 +263,10 @@ def prepare(finished: Sequence[Finished], config: GrpoConfig, version: int) -> t
     ]
     by_token = to_tokens([advantages[i] for i, _ in chosen], [flat.turn_of_token for _, flat in chosen])
     rows = [
-        Row.of(flat, np.asarray(values, dtype=np.float32)) for (_, flat), values in zip(chosen, by_token, strict=True)
+        Row.of(flat, np.asarray(values, dtype=np.float32), first=trajectories[i].forked_at)
+        for (i, flat), values in zip(chosen, by_token, strict=True)
     ]
+    rows = [row for row in rows if row.sampled]
     whole = [one for one, out in zip(finished, broken, strict=True) if not out]
     groups = {one.group_id for one in trajectories}
     versions = [turn.weight_version for one in whole for turn in one.trajectory.turns]
@@ -278,6 +281,17 @@ def prepare(finished: Sequence[Finished], config: GrpoConfig, version: int) -> t
         "advantage_abs": sum(float(np.abs(row.advantages).sum()) for row in rows) / max(1, sampled),
         "staleness": _mean([version - one for one in versions]),
     }
+
+
+def _asked_for(estimator: str, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """What an estimator wants to know beside rewards."""
+    wanted = needs(estimator)
+    known: dict[str, Any] = {}
+    if "state_keys" in wanted:  # GiGPO's anchor: what the turn answers
+        known["state_keys"] = [[turn.context_ids.tobytes() for turn in one.turns] for one in trajectories]
+    if "parents" in wanted:
+        known |= tree_arguments(trajectories)
+    return known
 
 
 def summary(finished: Sequence[Finished]) -> Figures:

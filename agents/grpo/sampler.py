@@ -15,7 +15,7 @@ from tir_gym.agents.grpo.config import GrpoConfig
 from tir_gym.agents.grpo.learner import Learner
 from tir_gym.errors import UsageError
 from tir_gym.making import make_env
-from tir_gym.rollout import Balanced, Finished, Request, SamplingParams, Scheduler
+from tir_gym.rollout import Balanced, Branching, Finished, Request, SamplingParams, Scheduler
 
 _TOLERANCE = {"fp32": None, "bf16": 2e-2}
 """Nats by which an engine may differ. In bfloat16 rounding alone makes about 1e-2 of a nat on average, so the probe
@@ -117,6 +117,7 @@ class Sampler:
             ),
             concurrency=rollout.concurrency,
             max_tokens=rollout.context,
+            branching=Branching(**rollout.fork.model_dump()) if rollout.fork.width and split == "train" else None,
             agent=f"grpo:{self._config.policy}",
         )
 
@@ -124,7 +125,7 @@ class Sampler:
 async def _in_order(scheduler: Scheduler, requests: Sequence[Request]) -> list[Finished]:
     place = {id(request): i for i, request in enumerate(requests)}
     found = [finished async for finished in scheduler.run(requests)]
-    return sorted(found, key=lambda finished: place[id(finished.request)])
+    return sorted(found, key=lambda one: (place[id(one.request)], str(one.trajectory.rollout)))
 
 
 def shares_weights(config: GrpoConfig, world: int) -> bool:
