@@ -12,13 +12,13 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres test-container test-vllm test-browser test-ppo bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-browser test-ppo bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(RUN) ## Score agents on a tool environment: a table, a stored run, a page to look at
+demo: $(RUN) ## Score agents on a tool environment, then train one from nothing: tables, stored runs, pages to look at
 	$(BIN)/tir-gym demo $(ARGS)
 
 test: $(DEV) ## All tests that need nothing but pip's packages
@@ -49,6 +49,9 @@ test-ppo: $(DEV) ## What masks are worth to the agent without a language model: 
 test-vllm: ## The engines on vLLM itself, in a virtual environment of their own (3.4 GB)
 	@bash tests/vllm.sh $(PYTHON) $(ARGS)
 
+test-trainers: $(DEV) ## Other people's trainers on our environments, each in its own venv; ARGS=trl for one of them
+	@bash tests/trainers.sh $(BIN)/python $(ARGS)
+
 bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/matching.py
@@ -73,7 +76,7 @@ distclean: clean ## clean, and remove .venv
 	rm -rf $(VENV)
 
 $(RUN):
-	@$(call install,.)
+	@$(call install,.[train])
 	@touch $@
 
 $(DEV):

@@ -1,49 +1,98 @@
-"""`tir-gym demo`: the main job from end to end, offline, in less than two minutes. `make demo` runs it.
+"""`tir-gym demo`: the main job from end to end, offline, in minutes on a CPU. `make demo` runs it.
 
-Several agents play the same tasks: the oracle, copies of it with ever more noise, random calls, and agents that try
-to be paid without doing the task. A table compares them; every episode is in the store; a report shows who wins where.
-It is the one that `tir-gym report` makes of these runs.
+First several agents play the same tasks: the oracle, copies of it with ever more noise, random calls, and agents that
+try to be paid without doing the task. Then a policy is made from nothing, taught by flawed demonstrations, trained by
+GRPO on what its turns are paid, and plays held-out tasks before and after. Tables compare them, every episode is in the
+store, and each half ends with the report that `tir-gym report` makes of its runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tir_gym.cli.figures import COMPARISON, comparison_row, document_of
 from tir_gym.cli.options import DEFAULT_STORE, AsJson, Store
-from tir_gym.cli.plans import make_plan, run_plan
+from tir_gym.cli.plans import Finished, make_plan, run_plan
 from tir_gym.cli.printing import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from tir_gym.store import Store as OpenStore
 
 AGENTS = ("oracle", "noisy:0.1", "noisy:0.3", "random", "probe:repeat", "probe:every-tool")
 
 
 def command(
     n: Annotated[int, typer.Option("-n", min=1, help="Number of tasks.")] = 50,
-    id: Annotated[str, typer.Option("--env", metavar="ID", help="Another environment.")] = "tir_gym/Assistant-v0",
+    id: Annotated[
+        str, typer.Option("--env", metavar="ID", help="Another environment for the agents without a model.")
+    ] = "tir_gym/Assistant-v0",
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train a policy as well.")] = True,
+    lessons: Annotated[
+        int | None, typer.Option("--lessons", min=1, help="Steps of supervised learning, instead of the recipe's.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps of GRPO, instead of the recipe's.")] = None,
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Where policies are written, and taken up again.")
+    ] = Path("outputs/demo"),
     store: Store = DEFAULT_STORE,
-    page: Annotated[Path, typer.Option("--page", metavar="FILE", help="Where the report goes.")] = Path(
-        "outputs/demo.html"
-    ),
+    page: Annotated[
+        Path, typer.Option("--page", metavar="FILE", help="Where the report goes; that of training beside it.")
+    ] = Path("outputs/demo.html"),
     as_json: AsJson = False,
 ) -> None:
-    """Compare the oracle, noisy copies of it, random calls and cheats on the same tasks."""
-    from tir_gym.cli.reporting.contents import make_report
-    from tir_gym.cli.reporting.writing import write_report
+    """Compare agents on the same tasks, then train a policy from nothing and see it before and after."""
     from tir_gym.store import open_store
 
-    plans = [make_plan(id, agent, options={"split": "test"}, n=n) for agent in AGENTS]
+    document: dict[str, Any] = {"store": store}
+    options = {"split": "test"}
     with open_store(store) as opened:
-        finished = {plan.agent: run_plan(plan, opened) for plan in plans}
-        report = make_report([done.run for done in finished.values()], lambda trace: plans[0].make_env())
-    write_report(report, page, "html")
+        document["agents"] = _compare(id, AGENTS, options, n, opened, page, [], as_json)
+        if train:
+            from tir_gym.cli.demo_training import ENV, train_policy
+
+            trained = train_policy(folder, lessons, steps)
+            policies = [f"policy:{trained.taught}", f"policy:{trained.policy}", "oracle"]
+            beside = page.with_stem(f"{page.stem}-training")
+            found = _compare(ENV, policies, options | trained.options, n * 4, opened, beside, [trained.run], as_json)
+            document["training"] = found | {"run": str(trained.run), "policy": str(trained.policy)}
+            if not as_json:
+                say(f"Policy: {trained.policy}  (tir-gym eval {ENV} --agent policy:{trained.policy})")
     if as_json:
-        runs = [{"agent": agent, "run": done.run.name, **document_of(done.summary)} for agent, done in finished.items()]
-        print_json({"env_id": plans[0].env_id, "n": n, "runs": runs, "store": store, "page": str(page)})
-        return
-    rows = [comparison_row(done) for done in finished.values()]
-    print_table(COMPARISON, rows, title=f"{plans[0].env_id}, the same {n} test tasks for everyone")
-    say(f"\nStore:  {store}  (tir-gym runs)")
-    say(f"Report: {page}")
+        print_json(document)
+    else:
+        say(f"Store:  {store}  (tir-gym runs)")
+
+
+def _compare(
+    env_id: str,
+    agents: Sequence[str],
+    options: dict[str, Any],
+    n: int,
+    store: OpenStore,
+    page: Path,
+    logs: Sequence[Path],
+    quiet: bool,
+) -> dict[str, Any]:
+    """Let agents play the same tasks, report on it, and show it."""
+    from tir_gym.cli.reporting.contents import make_report
+    from tir_gym.cli.reporting.writing import write_report
+
+    plans = [make_plan(env_id, agent, options=options, n=n, concurrency=_at_once(agent)) for agent in agents]
+    finished: dict[str, Finished] = {plan.agent: run_plan(plan, store) for plan in plans}
+    report = make_report([done.run for done in finished.values()], lambda trace: plans[0].make_env())
+    write_report(report, page, "html")
+    if not quiet:
+        rows = [comparison_row(done) for done in finished.values()]
+        print_table(COMPARISON, rows, title=f"{plans[0].env_id}, the same {n} test tasks for everyone")
+        say(f"\nReport: {page}")
+    runs = [{"agent": agent, "run": done.run.name, **document_of(done.summary)} for agent, done in finished.items()]
+    return {"env_id": plans[0].env_id, "n": n, "runs": runs, "page": str(page)}
+
+
+def _at_once(agent: str) -> int:
+    """A policy samples many episodes together in little more time than one."""
+    return 64 if agent.startswith("policy:") else 1
