@@ -36,8 +36,9 @@ class LocalPolicyAgent:
         deterministic: Make a turn depend on nothing that is sampled beside it; see `LocalEngine`.
 
     Raises:
-        MissingExtra: torch or transformers are not installed.
-        UsageError: There is no policy, or a number cannot be.
+        UsageError: There is no such folder, or a number cannot be. When the first episode begins, also: there is no
+            policy in it.
+        MissingExtra: Likewise, torch or transformers are not installed.
     """
 
     needs_gold = False
@@ -58,11 +59,15 @@ class LocalPolicyAgent:
             raise UsageError(str(error)) from None
         if not Path(folder).is_dir():
             raise UsageError(f"policy:{folder}: there is no such folder; `tir-gym make-policy` and `train` write one")
-        self._shared: _Shared | None = _Shared.of(folder, device, deterministic)
-        self._tokenizer = self._shared.tokenizer
-        self._engine = self._shared.engine
-        self._key = ""
+        self._name = (str(Path(folder).resolve()), device, deterministic)
+        self._shared: _Shared | None = None  # loaded when the first episode begins
+        self._episode = 0
         self._counts = {"prompt_tokens": 0, "completion_tokens": 0, "context_overflows": 0}
+
+    @property
+    def _key(self) -> str:
+        """Names the episode to the engine; no two episodes have the same."""
+        return f"agent {id(self)}, episode {self._episode}"
 
     @property
     def usage(self) -> dict[str, int]:
@@ -72,12 +77,15 @@ class LocalPolicyAgent:
     def begin(self, env_info: dict[str, Any]) -> None:
         if env_info["dialect"] == "openai":
             raise UsageError("a policy writes its calls as text, and in dialect openai text holds none; give hermes")
+        if self._shared is None:
+            self._shared = _Shared.of(*self._name)
+            self._tokenizer, self._engine = self._shared.tokenizer, self._shared.engine
         self._engine.release(self._key)
+        self._episode += 1
         self._counts = dict.fromkeys(self._counts, 0)
         self._prompt = ChatPrompt(self._tokenizer, env_info["tools"])
         self._recording = Recording(env_info["task_id"], env_info["task_id"])
         self._seed = f"{env_info['seed']}/{env_info['task_id']}"
-        self._key = f"agent {id(self)}"
         self._said: Any = None
         self._turn = 0
 
@@ -130,7 +138,7 @@ class _Shared:
     def of(cls, folder: str, device: str | None, deterministic: bool) -> _Shared:
         from tir_gym.agents.engines import HuggingFaceTokenizer, LocalEngine
 
-        name = (str(Path(folder).resolve()), device, deterministic)
+        name = (folder, device, deterministic)
         with _lock:
             if name not in _engines:
                 engine = LocalEngine.load(folder, device=device, deterministic=deterministic)

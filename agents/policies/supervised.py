@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class SupervisedConfig:
     """How to learn. The defaults are the recipe of a policy of 1M parameters, see `docs/training.md`."""
 
-    steps: int = 400
+    steps: int = 240
     batch: int = 32
     """Demonstrations of a step."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     """The highest learning rate: reached by a line in `warmup` steps, left by a cosine to a twentieth at the end."""
     warmup: int = 50
     weight_decay: float = 0.01
