@@ -26,18 +26,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import tir_gym
-from tir_gym.agents.oracle import OracleAgent
 from tir_gym.envs.remote import RemoteEnv
 from tir_gym.envs.remote.connection import Connection
 from tir_gym.evaluation import evaluate
 from tir_gym.making import make_env
+from tir_gym.server import Bounds, Catalogue
+from tir_gym.server.figures import Figures
+from tir_gym.server.house import House
+from tir_gym.server.playing import Player
+from tir_gym.server.sessions import Sessions, runs_at_once
 from tir_gym.store import open_store
 
 CALCULATOR = "tir_gym/Calculator-v0"
@@ -47,11 +50,12 @@ HERE = Path(__file__).parent
 class Raw:
     """A session driven by bare messages, so that what is measured is the server and little of a client."""
 
-    def __init__(self, url: str, moves: Sequence[tuple[str, Sequence[Any]]], connection: Connection | None = None):
-        self.connection = connection or Connection(url, None, 60.0)
-        self.session = self.ask("create", id=os.urandom(12).hex(), env_id=CALCULATOR)["session"]
+    def __init__(self, url: str, order: Sequence[tuple[str, Sequence[Any]]], **options: Any) -> None:
+        self.connection = Connection(url, None, 60.0)
+        self.session = self.ask("create", id=os.urandom(12).hex(), env_id=CALCULATOR, options=options)["session"]
         self.last = 0
-        self.texts = self._texts(moves)
+        self.order = order
+        self.texts = self._texts()
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         reply = json.loads(self.connection.ask(json.dumps({"op": op, **fields})))
@@ -59,10 +63,10 @@ class Raw:
         result: dict[str, Any] = reply["result"]
         return result
 
-    def _texts(self, moves: Sequence[tuple[str, Sequence[Any]]]) -> Iterator[tuple[bool, str]]:
+    def _texts(self) -> Iterator[tuple[bool, str]]:
         """Messages without end, and whether each is a step."""
         while True:
-            for task, actions in moves:
+            for task, actions in self.order:
                 yield False, self._numbered("reset", {"task": task})
                 for action in actions:
                     yield True, self._numbered("step", {"action": action})
@@ -179,8 +183,133 @@ def websocket(steps: int, rounds: int) -> None:
         env.close()
 
 
+def peer(python: str | None, steps: int, rounds: int) -> None:
+    if python is None:
+        print("OpenEnv's server: not measured; --openenv names an interpreter that has openenv-core")
+        return
+    command = [python, str(HERE / "peer_openenv.py"), "--steps", str(steps), "--rounds", str(rounds)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    for line in done.stdout.splitlines():
+        row = json.loads(line)
+        report(f"OpenEnv's server and client, {row['sessions']} session(s)", row["rounds"])
+
+
+def mcp(calls: int, rounds: int) -> None:
+    from mcp import Client
+
+    from tir_gym.server.mcp import serve_episode
+
+    arguments = {"a": 1, "b": 2}
+
+    async def play(client: Client, n: int) -> None:
+        for _ in range(n):
+            await client.call_tool("add", arguments)
+
+    async def measure(target: Any, pid: int, name: str) -> None:
+        async with Client(target) as client:
+            await client.list_tools()
+            await play(client, min(calls, 50))
+            rows = []
+            for _ in range(rounds):
+                server, own, start = cpu_of(pid), time.process_time(), time.perf_counter()
+                await play(client, calls)
+                seconds, spent = time.perf_counter() - start, time.process_time() - own
+                rows.append((calls / seconds, (cpu_of(pid) - server) / calls * 1e6, spent / calls * 1e6))
+            report(name, rows)
+
+    async def in_process() -> None:
+        bounds = Bounds()
+        sessions = Sessions(bounds)
+        house = House(Player(Catalogue([CALCULATOR]), sessions), Figures(lambda: 0.0, 1))
+        session = sessions.open(CALCULATOR, make_env(CALCULATOR, max_turns=10**9))
+        session.env.reset(seed=1)
+        session.at_once = runs_at_once(session.env)
+        await measure(serve_episode(house, lambda context: session), 0, "MCP, in process")
+        await house.close()
+
+    asyncio.run(in_process())
+    with served() as (url, pid):
+        raw = Raw(url, (), max_turns=10**9)
+        raw.ask("reset", id=1, session=raw.session, seed=1)
+        asyncio.run(measure(f"{url}/mcp/{raw.session}", pid, "MCP, streamable HTTP"))
+
+
+def crowd(count: int, seconds: float) -> None:
+    """Every reply is held against the same step played here."""
+    env = make_env(CALCULATOR, split="test")
+    played, expected = moves(20), {}
+    for task, actions in played:
+        observation, _ = env.reset(options={"task": task})
+        expected[task] = [list(observation)]
+        expected[task] += [[list(step[0]), step[1]] for step in map(env.step, actions)]
+    with served("--max-sessions", str(count)) as (url, pid):
+        before = rss_of(pid)
+        raws = [Raw(url, played[n % len(played) :] + played[: n % len(played)]) for n in range(count)]
+        due = [_expectations(raw.order, expected) for raw in raws]
+        opened = rss_of(pid)
+        end, steps, rss, start = time.monotonic() + seconds, 0, [], time.monotonic()
+        while time.monotonic() < end:
+            for raw in raws:
+                raw.connection.send(next(raw.texts)[1])
+            for raw, wanted in zip(raws, due, strict=True):
+                result = json.loads(raw.connection.receive())["result"]
+                is_step, value = next(wanted)
+                got = [result["observation"], result["reward"]] if is_step else result["observation"]
+                assert got == value, (got, value)
+                steps += is_step
+            rss.append(rss_of(pid))
+        print(
+            f"{count} sessions for {time.monotonic() - start:.0f} s: {steps} steps, each as it is here; server "
+            f"{before:.0f} MiB before, {opened:.0f} with all open, {rss[len(rss) // 2]:.0f} half-way, {rss[-1]:.0f} at "
+            f"the end"
+        )
+
+
+def _expectations(order: Sequence[tuple[str, Sequence[Any]]], expected: dict[str, Any]) -> Iterator[tuple[bool, Any]]:
+    while True:
+        for task, _ in order:
+            for number, value in enumerate(expected[task]):
+                yield number > 0, value
+
+
+class Instant:
+    """A model that answers at once: the same calls in every episode, then an answer."""
+
+    def __init__(self, turns: int = 10) -> None:
+        call = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+        self._messages = [{"role": "assistant", "content": None, "tool_calls": [call]}] * (turns - 1)
+
+    def begin(self, env_info: dict[str, Any]) -> None:
+        self._left = iter(self._messages)
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        return next(self._left, "I have added enough.")
+
+
+def evaluation(rounds: int) -> None:
+    def run(name: str, make: Callable[[], Any], pid: int) -> None:
+        rows = []
+        tasks = [f"test/{n}" for n in range(100)]
+        for number in range(rounds):
+            with tempfile.TemporaryDirectory() as folder, open_store(f"{folder}/runs.db") as store:
+                begun = store.begin_run(str(number), {"agent": "instant"})
+                turns = len(tasks) * 4 * 10
+                rows.append(
+                    timed(pid, turns, lambda: evaluate(make, Instant, begun, tasks=tasks, repeats=4))  # noqa: B023
+                )
+        report(name, rows)
+
+    run("evaluation, instant model, here", lambda: make_env(CALCULATOR, split="test"), 0)
+    with served() as (url, pid):
+        run("evaluation, instant model, over the server", lambda: RemoteEnv(url=url, split="test"), pid)
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "ws": lambda options: websocket(options.steps, options.rounds),
+    "openenv": lambda options: peer(options.openenv, options.steps, options.rounds),
+    "mcp": lambda options: mcp(options.steps // 10, options.rounds),
+    "crowd": lambda options: crowd(options.crowd, options.seconds),
+    "eval": lambda options: evaluation(options.rounds),
 }
 
 
