@@ -257,7 +257,7 @@ def test_the_command_teaches_and_says_what_came_of_it(
         assert document[name]["tasks"] == 3
         assert 0 <= document[name]["success"] <= 1
     assert main([*words, "--out", str(tmp_path / "b")]) == 0
-    assert "step 2/2" in capsys.readouterr().out
+    assert "step 2/2" in capsys.readouterr().err
     assert main([*words[:2], "--out", str(tmp_path / "a")]) == 2
     assert main(["sft", str(tmp_path / "nowhere"), "--out", str(tmp_path / "c")]) == 2
     assert not (tmp_path / "c").exists()

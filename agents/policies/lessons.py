@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tir_gym.agents.policies.demonstrations import Flaws, demonstrations
-from tir_gym.agents.policies.making import empty_folder
+from tir_gym.agents.policies.making import empty_folder, no_bars
 from tir_gym.agents.policies.supervised import SupervisedConfig, train_supervised
 from tir_gym.env import ToolEnv
 from tir_gym.errors import MissingExtra, UsageError
@@ -97,7 +97,8 @@ def teach(
             on_step(figures)
 
         train_supervised(model, endless(pool, lessons.seed), config, on_step=record)
-    model.save_pretrained(target)
+    with no_bars():
+        model.save_pretrained(target)
     tokenizer.tokenizer.save_pretrained(target)
     return model
 
@@ -116,7 +117,8 @@ def load_model(policy: str | Path, device: str | None = None) -> PreTrainedModel
         raise MissingExtra("a policy needs torch and transformers: pip install 'tir-gym[train]'") from error
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(policy), dtype=torch.float32)
+        with no_bars():
+            model = AutoModelForCausalLM.from_pretrained(str(policy), dtype=torch.float32)
     except (OSError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UsageError(f"{policy}: no model can be loaded from there: {first}") from error

@@ -6,7 +6,8 @@ sft` shows it how, `tir-gym train` lets it find out better.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,8 @@ def make_policy(
     tokenizer.model_max_length = shape.context
     model = new_model(shape, tokenizer, seed=seed)
     target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target)
+    with no_bars():
+        model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return MadePolicy(target, sum(p.numel() for p in model.parameters()), len(tokenizer))
 
@@ -145,6 +147,20 @@ def qwen3_config(shape: Shape, *, vocabulary: int, end: int, pad: int) -> Qwen3C
         eos_token_id=end,
         pad_token_id=pad,
     )
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Without transformers' progress bars, which would stand for a blink on the terminal and for good in a log."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def empty_folder(folder: str | Path) -> Path:

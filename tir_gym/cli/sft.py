@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tir_gym.cli.options import AsJson, EnvArgs, key_values
-from tir_gym.cli.printing import number, percent, print_json, print_table, say
+from tir_gym.cli.printing import note, number, percent, print_json, print_table, say
 
 _EVERY = 20
 """Steps between two lines."""
@@ -64,7 +64,7 @@ def command(
         if not as_json and (step % _EVERY == 0 or step == config.steps):
             recent = losses[-_EVERY:]
             seconds = time.process_time() - start
-            say(f"step {step}/{config.steps}  loss {sum(recent) / len(recent):.3f}  {seconds:.0f} CPU-s")
+            note(f"step {step}/{config.steps}  loss {sum(recent) / len(recent):.3f}  {seconds:.0f} CPU-s")
 
     start = time.process_time()
     model = teach(policy, out, lessons, config, device=device, on_step=on_step)
