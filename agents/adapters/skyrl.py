@@ -1,23 +1,18 @@
-"""SkyRL on our environments: an environment class for its gym, and our estimators in its registry.
+"""SkyRL on our environments: an environment class for its gym. Credit for each turn is in `skyrl_trainer.py`.
 
-    from tir_gym.agents.adapters.skyrl import register_env, register_estimators
+    from tir_gym.agents.adapters.skyrl import register_env
 
-    register_env("lookup", "tir_gym/Lookup-v0", hops=(1, 3))     # env_class: lookup, and a column `task` of ids
-    register_estimators()                                        # trainer.algorithm.advantage_estimator=tir_gym_dual
+    register_env("lookup", "tir_gym/Lookup-v0", hops=(1, 3))  # env_class: lookup, and a column `task` of ids
 
-Both in the process that trains and in those that roll out. SkyRL's generator already puts the reward of each step where
-its turn ends, so nothing else is needed for credit per turn; `step_wise_trajectories` must stay off, because with it
-only the last reward is used. The generator speaks in text between its tokens: what a policy sampled reaches the
-environment as the engine has decoded it.
+in each process that rolls out. SkyRL's generator appends tokens and puts the reward of each step where its turn ends.
+What a policy sampled reaches the environment as the engine has decoded it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from tir_gym.agents.adapters.tokens import REWARD_ONLY, advantage_tensors
 from tir_gym.env import ToolEnv
 from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.making import make_env
@@ -119,40 +114,3 @@ def register_env(name: str, env: str, *, tools_in_prompt: bool = True, **options
     """
     kwargs = {"env": env, "tools_in_prompt": tools_in_prompt, **options}
     skyrl_gym.register(id=name, entry_point=f"{__name__}:ToolTextEnv", kwargs=kwargs)
-
-
-def advantages(
-    token_level_rewards: Any, response_mask: Any, index: Any, *, estimator: str, gamma: float | None = None, **_: Any
-) -> tuple[Any, Any]:
-    """An estimator of `tir_gym.advantages` as SkyRL calls one.
-
-    Where the estimator discounts, it does so by `trainer.algorithm.gamma`, which is 1 in SkyRL unless it is set; the
-    paper's gamma is 0.9.
-
-    Args:
-        token_level_rewards: `[N, L]` tensor: each turn's reward anywhere from its first token to the next turn's.
-        response_mask: `[N, L]` tensor: 1 where the policy sampled the token.
-        index: `[N]`: which rollouts are compared.
-        estimator: One of `REWARD_ONLY`.
-        gamma: Discount per turn.
-
-    Returns:
-        Advantages `[N, L]` and returns `[N, L]`, tensors.
-    """
-    return advantage_tensors(estimator, token_level_rewards, response_mask, index, gamma)
-
-
-def register_estimators() -> None:
-    """Put every estimator of `REWARD_ONLY` into SkyRL's registry, as `tir_gym_NAME`; again does nothing.
-
-    Raises:
-        MissingExtra: SkyRL's trainer is not installed.
-    """
-    try:
-        from skyrl.backends.skyrl_train.utils.ppo_utils import AdvantageEstimatorRegistry
-    except ImportError as error:
-        raise MissingExtra(f"estimators need SkyRL's trainer ({error}): pip install 'skyrl[fsdp]==0.3.0'") from error
-    there = AdvantageEstimatorRegistry.list_available()
-    for name in REWARD_ONLY:
-        if f"tir_gym_{name}" not in there:
-            AdvantageEstimatorRegistry.register(f"tir_gym_{name}", partial(advantages, estimator=name))
