@@ -79,11 +79,13 @@ def _compare(
 ) -> dict[str, Any]:
     """Let agents play the same tasks, report on it, and show it."""
     from tir_gym.cli.reporting.contents import make_report
+    from tir_gym.cli.reporting.learning import find_logs, read_log
     from tir_gym.cli.reporting.writing import write_report
 
     plans = [make_plan(env_id, agent, options=options, n=n, concurrency=_at_once(agent)) for agent in agents]
     finished: dict[str, Finished] = {plan.agent: run_plan(plan, store) for plan in plans}
-    report = make_report([done.run for done in finished.values()], lambda trace: plans[0].make_env())
+    curves = [read_log(name, path) for name, path in find_logs(logs)]
+    report = make_report([done.run for done in finished.values()], lambda trace: plans[0].make_env(), curves)
     write_report(report, page, "html")
     if not quiet:
         rows = [comparison_row(done) for done in finished.values()]
