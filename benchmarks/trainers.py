@@ -7,6 +7,8 @@ Each arm is a process of its own with one thread, and they take turns, so that a
 sample from the same weights (learning rates are far too small to change what is sampled), on the same tasks in the
 same order, at temperature 1, take one optimiser step on one batch, and read the same rewards of the same environments.
 What is counted are CPU-seconds of the process, over steps after the first; tokens are those that the policy sampled.
+TRL bounds a rollout's tokens, ours a turn's, by the same number: one rollout that does not end keeps TRL's whole batch
+waiting, so a larger bound is worse for TRL.
 
 TRL lives in a virtual environment under `build/`, made on the first run (it downloads TRL and what it needs; torch and
 transformers are those of this Python, so that both arms compute with the same ones).
@@ -38,6 +40,9 @@ def main() -> None:
     parser.add_argument("--policy", type=Path, help="folder of a policy (default: make one and teach it)")
     parser.add_argument("--lessons", type=int, default=150, help="supervised steps of a policy made here")
     parser.add_argument("--hops", type=int, nargs=2, default=(1, 3), help="length of chains (default %(default)s)")
+    parser.add_argument(
+        "--completion", type=int, default=160, help="TRL's tokens of a rollout, ours of a turn (default %(default)s)"
+    )
     parser.add_argument("--prompts", type=int, default=16, help="tasks of a step (default %(default)s)")
     parser.add_argument("--group", type=int, default=8, help="rollouts of a task (default %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps that count (default %(default)s)")
@@ -125,6 +130,7 @@ def ours(asked: argparse.Namespace) -> dict[str, float]:
                 "rollout.group": asked.group,
                 "rollout.tasks": asked.prompts,
                 "rollout.concurrency": asked.prompts * asked.group,
+                "rollout.max_tokens": asked.completion,
                 "filter.zero_spread": False,
                 "optim.lr": 1e-9,
                 "optim.minibatches": 1,
@@ -180,7 +186,7 @@ def trl(asked: argparse.Namespace) -> dict[str, float]:
                 max_steps=asked.steps + 1,
                 per_device_train_batch_size=rollouts,
                 num_generations=asked.group,
-                max_completion_length=512,  # of all turns, tool results included
+                max_completion_length=asked.completion,  # of all turns, tool results included
                 learning_rate=1e-9,
                 reward_weights=[0.0],
                 gradient_checkpointing=False,
@@ -271,7 +277,11 @@ def trl_python(venv: Path) -> Path:
 
 def child(python: str, arm: str, asked: argparse.Namespace) -> dict[str, float]:
     """What an arm measured, in a process of its own with one thread."""
-    numbers = [value for name in ("prompts", "group", "steps") for value in (f"--{name}", str(getattr(asked, name)))]
+    numbers = [
+        value
+        for name in ("completion", "prompts", "group", "steps")
+        for value in (f"--{name}", str(getattr(asked, name)))
+    ]
     command = [python, __file__, "--arm", arm, "--policy", str(asked.policy), *numbers]
     done = subprocess.run(
         [*command, "--hops", *map(str, asked.hops)],
