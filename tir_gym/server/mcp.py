@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mcp import MCPError
 from mcp.server import Server
@@ -82,11 +83,19 @@ def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
     """
     exposed = house.player.expose_gold
 
+    # By session, for the specifications that it was made of: the SDK lists the tools before each call.
+    lists: WeakKeyDictionary[Session, tuple[tuple[ToolSpec, ...], ListToolsResult]] = WeakKeyDictionary()
+
     async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
-        specs = await _ask(house, find(context), lambda session: session.env.task.tools)
-        schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-        say = Tool(name=_say(specs), description=_SAID, input_schema=schema)
-        return ListToolsResult(tools=[*(listed(spec) for spec in specs), say])
+        session = find(context)
+        specs = await _ask(house, session, lambda session: session.env.task.tools)
+        made_of, made = lists.get(session, (None, None))
+        if made is None or made_of is not specs:
+            schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+            say = Tool(name=_say(specs), description=_SAID, input_schema=schema)
+            made = ListToolsResult(tools=[*(listed(spec) for spec in specs), say])
+            lists[session] = (specs, made)
+        return made
 
     async def call_tool(context: Any, params: CallToolRequestParams) -> CallToolResult:
         def play(session: Session) -> PlayedCall:
