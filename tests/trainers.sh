@@ -16,8 +16,8 @@ shift || true
 needs() {
     case $1 in
         trl) echo "trl torch transformers" ;;
-        verl) echo "verl torch cachetools uvicorn fastapi" ;;
-        skyrl) echo "skyrl skyrl-gym torch ray loguru hydra-core omegaconf jaxtyping tensordict" ;;
+        verl) echo "verl torch TransferQueue cachetools uvicorn fastapi" ;;
+        skyrl) echo "skyrl skyrl-gym torch ray loguru hydra-core omegaconf jaxtyping tensordict aiohttp httpx fastapi uvicorn torchdata accelerate" ;;
         verifiers) echo "verifiers uv" ;;
         *) echo "no trainer '$1'; there are trl, verl, skyrl and verifiers" >&2; return 1 ;;
     esac

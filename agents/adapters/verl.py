@@ -42,7 +42,7 @@ try:
 except ImportError as error:
     raise MissingExtra(
         f"this adapter needs verl, which does not name all that it imports ({error}): "
-        "pip install 'verl>=0.9.1,<0.10' cachetools uvicorn fastapi"
+        "pip install 'verl>=0.9.1,<0.10' TransferQueue cachetools uvicorn fastapi"
     ) from error
 
 

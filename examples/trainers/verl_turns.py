@@ -87,6 +87,7 @@ def configuration(policy: Path, folder: Path, estimator: str) -> DictConfig:
                 "actor_rollout_ref.rollout.agent.default_agent_loop=tir_gym",
                 f"actor_rollout_ref.rollout.agent.agent_loop_config_path={loops}",
                 f"algorithm.adv_estimator=tir_gym_{estimator}",
+                "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
                 "algorithm.gamma=0.9",
             ],
         )
