@@ -312,6 +312,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick-cpu": {
         "env": {"options": {"hops": [1, 3], "branches": 1, "distractors": 1}},
         "rollout": {"max_tokens": 48, "context": 1024},
+        "model": {"micro_tokens": 4096},
     },
     "gpu-small": {
         "steps": 200,

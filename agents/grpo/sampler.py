@@ -17,9 +17,10 @@ from tir_gym.errors import UsageError
 from tir_gym.making import make_env
 from tir_gym.rollout import Balanced, Branching, Finished, Request, SamplingParams, Scheduler
 
-_TOLERANCE = {"fp32": None, "bf16": 2e-2}
-"""Nats by which an engine may differ. In bfloat16 rounding alone makes about 1e-2 of a nat on average, so the probe
-then finds weights that are missing or old, and no finer fault."""
+_TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}
+"""Nats by which an engine may differ on the probe's random tokens. Rounding alone made up to 1.7e-5 in float32, and a
+mean of 0.03 in bfloat16, with trained policies of 0.7 M parameters: some way above, so that no run ends for nothing.
+In bfloat16 the probe then finds weights that are missing, and no finer fault."""
 
 
 class Sampler:
