@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument(
         "--completion", type=int, default=160, help="TRL's tokens of a rollout, ours of a turn (default %(default)s)"
     )
+    parser.add_argument("--distractors", type=int, default=2, help="old facts in a request (default %(default)s)")
     parser.add_argument("--prompts", type=int, default=16, help="tasks of a step (default %(default)s)")
     parser.add_argument("--group", type=int, default=8, help="rollouts of a task (default %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps that count (default %(default)s)")
@@ -54,7 +55,7 @@ def main() -> None:
         print(json.dumps((ours if asked.arm == "ours" else trl)(asked)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        asked.policy = asked.policy or taught(Path(folder), asked.lessons, tuple(asked.hops))
+        asked.policy = asked.policy or taught(Path(folder), asked)
         python = trl_python(asked.venv)
         found: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
         for _ in range(asked.rounds):
@@ -247,16 +248,16 @@ class _Lap:
 
 
 def options(asked: argparse.Namespace) -> dict[str, Any]:
-    return {"hops": tuple(asked.hops), "branches": 1, "distractors": 1}
+    return {"hops": tuple(asked.hops), "branches": 1, "distractors": asked.distractors}
 
 
-def taught(folder: Path, steps: int, hops: tuple[int, ...]) -> Path:
+def taught(folder: Path, asked: argparse.Namespace) -> Path:
     """A policy of 1 M parameters that writes calls, if not the right ones."""
     from tir_gym.agents.policies import Lessons, SupervisedConfig, make_policy, teach
 
     make_policy(folder / "blank", size="1M", envs=[ENV])
-    lessons = Lessons(ENV, {"hops": hops, "branches": 1, "distractors": 1})
-    teach(str(folder / "blank"), str(folder / "policy"), lessons, SupervisedConfig(steps=steps))
+    lessons = Lessons(ENV, options(asked))
+    teach(str(folder / "blank"), str(folder / "policy"), lessons, SupervisedConfig(steps=asked.lessons))
     return folder / "policy"
 
 
@@ -279,7 +280,7 @@ def child(python: str, arm: str, asked: argparse.Namespace) -> dict[str, float]:
     """What an arm measured, in a process of its own with one thread."""
     numbers = [
         value
-        for name in ("completion", "prompts", "group", "steps")
+        for name in ("completion", "distractors", "prompts", "group", "steps")
         for value in (f"--{name}", str(getattr(asked, name)))
     ]
     command = [python, __file__, "--arm", arm, "--policy", str(asked.policy), *numbers]
