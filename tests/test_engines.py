@@ -361,7 +361,7 @@ def test_memory_is_bounded_and_who_was_least_recently_heard_of_goes(model: Any) 
             assert await forwarded("310", second) == 23  # read again, in the row of the third
             assert await forwarded("300", first) == 2
             columns = 64 + 32  # and scratch, in steps of 32
-            assert engine.cache_bytes <= 8 * columns * 2 * 2 * 2 * 16 * 4
+            assert engine.cache_bytes <= 8 * columns * 2 * 2 * 2 * 32 * 4
 
     asyncio.run(check())
 

@@ -29,7 +29,12 @@ from tir_gym.envs.lookup import LookupEnv
 from tir_gym.errors import UsageError
 from tir_gym.rollout import SamplingParams
 
-OPTIONS = {"dtype": "float32", "max_model_len": 256, "enforce_eager": True, "max_num_seqs": 32}
+OPTIONS = {
+    "dtype": "float32",
+    "max_model_len": 256,
+    "enforce_eager": True,
+    "max_num_seqs": 32,
+}
 
 
 def prompts(count: int) -> list[list[int]]:

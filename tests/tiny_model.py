@@ -39,7 +39,7 @@ def tiny_model(seed: int = 0, *, tied: bool = False, context: int = 256, **more:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=32,
         max_position_embeddings=context,
         tie_word_embeddings=tied,
         eos_token_id=2,

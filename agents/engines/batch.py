@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from tir_gym.agents.engines.choosing import choose
 from tir_gym.agents.engines.decoding import Decoder
+from tir_gym.agents.engines.rows import BLOCK, Rows, common_beginning
 from tir_gym.rollout import SamplingParams, TokenOutput
 
 _WORTH_WAITING = 8
 """Tokens that another row is reading anyway; to wait for fewer does not pay."""
-_BLOCK = 64
-"""Random numbers drawn ahead for a row."""
 
 
 @dataclass(eq=False)
@@ -97,7 +96,7 @@ class Batch:
         self._waited = 0
         self._stop_sets: dict[tuple[int, ...], int] = {}
         self._stops = np.zeros((0, 0), dtype=bool)
-        self._clear(0, 0)
+        self._rows = Rows()
 
     @property
     def at_work(self) -> int:
@@ -112,7 +111,7 @@ class Batch:
         best = int(common.argmax())
         if common[best] > common[row]:
             self._decoder.cache.copy(best, row, int(common[row]), int(common[best]))
-        self._length[row] = common[best]
+        self._rows.length[row] = common[best]
         self.usage.reused += int(common[best])
         self._begin_row(turn, row)
         self._follow(turn)
@@ -126,8 +125,8 @@ class Batch:
             return
         rows = np.array([turn.row for turn in self._turns if turn.leader is None])
         if self._chunk:
-            reading = rows[self._length[rows] < self._known[rows] - 1]
-            ready = rows[self._length[rows] == self._known[rows] - 1]
+            reading = rows[self._rows.length[rows] < self._rows.known[rows] - 1]
+            ready = rows[self._rows.length[rows] == self._rows.known[rows] - 1]
             self._waited += bool(len(reading))
             # Read many together: a pass over few tokens costs as much as one over many.
             if len(reading) and (len(reading) * 4 >= len(ready) or self._waited >= 8):
@@ -141,33 +140,36 @@ class Batch:
     def forget(self, key: str) -> None:
         """What is kept under a key is nobody's any more; until its row is needed, others may begin from it."""
         row = self._row_of.pop(key, None)
-        if row is not None and self._turn_in[row] is None:
-            self._used[row] = -1
+        if row is not None and self._rows.turn_in[row] is None:
+            self._rows.used[row] = -1
 
     def new_weights(self, version: int) -> None:
         """What was computed with others goes, once the turns under way have ended."""
         self.weight_version = version
         self._epoch += 1
         self._row_of.clear()
-        for row, turn in enumerate(self._turn_in):
+        for row, turn in enumerate(self._rows.turn_in):
             if turn is None:
-                self._length[row] = 0
+                self._rows.length[row] = 0
 
     def abandon(self, error: BaseException) -> None:
         """End all turns with an error, and keep nothing."""
         turns, self._turns = self._turns, []
         self._row_of.clear()
-        self._clear(self._rows, self._columns)
+        self._rows.forget()
         for turn in turns:
             turn.finished(error)
 
     def score(self, ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """The log-probability of each token after those before it, `[N]`; 0 for the first. Takes a row at rest."""
-        free = any(turn is None for turn in self._turn_in)
-        self._make_room(len(ids), rows=self._rows + (not free))
-        row = min((row for row in range(self._rows) if self._turn_in[row] is None), key=lambda row: self._used[row])
+        free = any(turn is None for turn in self._rows.turn_in)
+        self._make_room(len(ids), rows=self._rows.count + (not free))
+        row = min(
+            (row for row in range(self._rows.count) if self._rows.turn_in[row] is None),
+            key=lambda row: self._rows.used[row],
+        )
         self._take(row)
-        self._length[row], self._used[row] = 0, -1
+        self._rows.length[row], self._rows.used[row] = 0, -1
         scores = np.zeros(len(ids), dtype=np.float32)
         size = self._chunk or 512
         for begin in range(0, len(ids) - 1, size):
@@ -187,43 +189,46 @@ class Batch:
     def _common(self, prompt: NDArray[np.int32]) -> NDArray[np.int64]:
         """How many tokens at the beginning of the prompt each row has keys and values of, `[rows]`: all but the last
         at most, which must be forwarded for its logits."""
-        usable = np.where(self._epoch_of == self._epoch, self._length, 0)
+        usable = np.where(self._rows.epoch == self._epoch, self._rows.length, 0)
         most = min(len(prompt) - 1, int(usable.max(initial=0)))
         if most == 0:
-            return np.zeros(self._rows, dtype=np.int64)
-        return np.minimum(_common_beginning(self._held[:, :most], prompt[:most]), usable)
+            return np.zeros(self._rows.count, dtype=np.int64)
+        return np.minimum(common_beginning(self._rows.held[:, :most], prompt[:most]), usable)
 
     def _row_for(self, turn: Turn, common: NDArray[np.int64]) -> int:
         """The rollout's own row, or one at rest that was last needed longest ago."""
         own = self._row_of.get(turn.key) if turn.key is not None else None
-        if own is not None and self._turn_in[own] is None:
+        if own is not None and self._rows.turn_in[own] is None:
             return own
-        resting = [row for row, at in enumerate(self._turn_in) if at is None]
-        unclaimed = [row for row in resting if self._used[row] < 0]
+        resting = [row for row, at in enumerate(self._rows.turn_in) if at is None]
+        unclaimed = [row for row in resting if self._rows.used[row] < 0]
         # Where what it holds is of use to this very turn, nothing has to be copied.
-        row = max(unclaimed, key=lambda row: common[row]) if unclaimed else min(resting, key=lambda r: self._used[r])
+        if unclaimed:
+            row = max(unclaimed, key=lambda row: common[row])
+        else:
+            row = min(resting, key=lambda row: self._rows.used[row])
         self._take(row)
         return row
 
     def _take(self, row: int) -> None:
         """A row from whoever has it; turns that were to begin from it have copied what they needed."""
-        key = self._key_in[row]
+        key = self._rows.key_in[row]
         if key is not None and self._row_of.get(key) == row:
             del self._row_of[key]
-        self._key_in[row] = None
+        self._rows.key_in[row] = None
 
     def _begin_row(self, turn: Turn, row: int) -> None:
         length = len(turn.prompt_ids)
-        self._held[row, :length] = turn.prompt_ids
-        self._known[row] = self._begin[row] = length
-        self._limit[row] = min(length + turn.params.max_tokens, self._context)
-        self._temperature[row] = turn.params.temperature
-        self._top_p[row] = turn.params.top_p
-        self._stop_set[row] = self._stop_set_of(turn.params.stop_ids)
-        self._epoch_of[row] = self._epoch
-        self._used[row] = self._time
-        self._turn_in[row] = turn
-        self._key_in[row] = turn.key
+        self._rows.held[row, :length] = turn.prompt_ids
+        self._rows.known[row] = self._rows.begin[row] = length
+        self._rows.limit[row] = min(length + turn.params.max_tokens, self._context)
+        self._rows.temperature[row] = turn.params.temperature
+        self._rows.top_p[row] = turn.params.top_p
+        self._rows.stop_set[row] = self._stop_set_of(turn.params.stop_ids)
+        self._rows.epoch[row] = self._epoch
+        self._rows.used[row] = self._time
+        self._rows.turn_in[row] = turn
+        self._rows.key_in[row] = turn.key
         if turn.key is not None:
             self._row_of[turn.key] = row
         turn.row = row
@@ -232,15 +237,16 @@ class Batch:
     def _follow(self, turn: Turn) -> None:
         """Let a turn wait where another is about to read what its prompt begins with."""
         prompt = turn.prompt_ids
-        ahead = [t for t in self._turns[:-1] if t.leader is None and self._length[t.row] < self._known[t.row] - 1]
+        unread = self._rows.length < self._rows.known - 1
+        ahead = [other for other in self._turns[:-1] if other.leader is None and unread[other.row]]
         if not ahead:
             return
         rows = np.array([t.row for t in ahead])
         most = len(prompt) - 1
-        common = np.minimum(_common_beginning(self._held[rows, :most], prompt[:most]), self._known[rows] - 1)
-        common[self._epoch_of[rows] != self._epoch] = 0
+        common = np.minimum(common_beginning(self._rows.held[rows, :most], prompt[:most]), self._rows.known[rows] - 1)
+        common[self._rows.epoch[rows] != self._epoch] = 0
         best = int(common.argmax())
-        if common[best] >= self._length[turn.row] + _WORTH_WAITING:
+        if common[best] >= self._rows.length[turn.row] + _WORTH_WAITING:
             turn.leader, turn.shared = ahead[best], int(common[best])
 
     def _stop_set_of(self, stop_ids: Sequence[int]) -> int:
@@ -262,20 +268,20 @@ class Batch:
 
     def _copy_from_leaders(self) -> None:
         for turn in self._turns:
-            if turn.leader is not None and self._length[turn.leader.row] >= turn.shared:
+            if turn.leader is not None and self._rows.length[turn.leader.row] >= turn.shared:
                 self._copy_from(turn.leader, turn)
 
     def _copy_from(self, leader: Turn, turn: Turn) -> None:
         turn.leader = None
-        have, there = int(self._length[turn.row]), min(turn.shared, int(self._length[leader.row]))
-        if there > have and self._epoch_of[leader.row] == self._epoch_of[turn.row] == self._epoch:
+        have, there = int(self._rows.length[turn.row]), min(turn.shared, int(self._rows.length[leader.row]))
+        if there > have and self._rows.epoch[leader.row] == self._rows.epoch[turn.row] == self._epoch:
             self._decoder.cache.copy(leader.row, turn.row, have, there)
-            self._length[turn.row] = there
+            self._rows.length[turn.row] = there
             self.usage.reused += there - have
 
     def _read(self, rows: NDArray[np.int64]) -> None:
         """Forward what rows do not know the keys and values of, all but the last token, which a step forwards."""
-        counts = self._known[rows] - 1 - self._length[rows]
+        counts = self._rows.known[rows] - 1 - self._rows.length[rows]
         counts = np.minimum(counts, self._chunk)
         # The oldest first, as many as a pass may hold; then alike ones together, so that little is padded.
         chosen = np.cumsum(counts) <= self._chunk
@@ -286,51 +292,54 @@ class Batch:
             self._read_together(rows[order[part]], counts[order[part]])
 
     def _read_together(self, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        starts = self._length[rows]
+        starts = self._rows.length[rows]
         offsets = np.minimum(np.arange(int(counts.max())), counts[:, None] - 1)
-        ids = self._held[rows[:, None], starts[:, None] + offsets].astype(np.int64)
+        ids = self._rows.held[rows[:, None], starts[:, None] + offsets].astype(np.int64)
         self._decoder.read(rows, ids, starts, counts)
-        self._length[rows] += counts
+        self._rows.length[rows] += counts
         self.usage.reads += 1
         self.usage.forwarded += int(counts.sum())
 
     def _decode(self, ready: NDArray[np.int64]) -> None:
         ready = self._compacted(ready)
         n = int(ready.max()) + 1
-        at = self._length[:n]  # at rest, a row's next column is free to be written to
-        ids = self._held[np.arange(n), np.minimum(at, self._columns - 1)].astype(np.int64)
-        logits = self._decoder.step(ids, np.minimum(at, self._columns), int(at[ready].max()) + 1)
-        self._length[ready] += 1
+        at = self._rows.length[:n]  # at rest, a row's next column is free to be written to
+        ids = self._rows.held[np.arange(n), np.minimum(at, self._rows.columns - 1)].astype(np.int64)
+        logits = self._decoder.step(ids, np.minimum(at, self._rows.columns), int(at[ready].max()) + 1)
+        self._rows.length[ready] += 1
         self.usage.steps += 1
         self.usage.forwarded += len(ready)
-        sampling = ready[self._length[ready] == self._known[ready]]
+        sampling = ready[self._rows.length[ready] == self._rows.known[ready]]
         if not len(sampling):
             return
         if len(sampling) < n:
             logits = logits[torch.from_numpy(sampling).to(logits.device)]
-        position = self._known[sampling]
-        count = position - self._begin[sampling]
-        for row in sampling[count % _BLOCK == 0]:
-            self._uniforms[row] = self._turn_of(row).random.random(_BLOCK)
+        position = self._rows.known[sampling]
+        count = position - self._rows.begin[sampling]
+        for row in sampling[count % BLOCK == 0]:
+            self._rows.uniforms[row] = self._turn_of(row).random.random(BLOCK)
         chosen, logprobs = choose(
-            logits, self._temperature[sampling], self._top_p[sampling], self._uniforms[sampling, count % _BLOCK]
+            logits,
+            self._rows.temperature[sampling],
+            self._rows.top_p[sampling],
+            self._rows.uniforms[sampling, count % BLOCK],
         )
-        self._held[sampling, position] = chosen
-        self._logprobs[sampling, position] = logprobs
-        self._known[sampling] += 1
+        self._rows.held[sampling, position] = chosen
+        self._rows.logprobs[sampling, position] = logprobs
+        self._rows.known[sampling] += 1
         self.usage.sampled += len(sampling)
         known_stop = chosen < self._stops.shape[1]
-        stopped = known_stop & self._stops[self._stop_set[sampling], np.where(known_stop, chosen, 0)]
+        stopped = known_stop & self._stops[self._rows.stop_set[sampling], np.where(known_stop, chosen, 0)]
         for row, stop in zip(sampling, stopped, strict=True):
-            if stop or self._known[row] >= self._limit[row]:
+            if stop or self._rows.known[row] >= self._rows.limit[row]:
                 self._finish(self._turn_of(row), "stop" if stop else "length")
 
     def _finish(self, turn: Turn, why: Any) -> None:
         row = turn.row
-        sampled = slice(int(self._begin[row]), int(self._known[row]))
+        sampled = slice(int(self._rows.begin[row]), int(self._rows.known[row]))
         output = TokenOutput(
-            ids=self._held[row, sampled].copy(),
-            logprobs=self._logprobs[row, sampled].copy(),
+            ids=self._rows.held[row, sampled].copy(),
+            logprobs=self._rows.logprobs[row, sampled].copy(),
             finish=why,
             weight_version=self.weight_version,
         )
@@ -343,11 +352,11 @@ class Batch:
         for other in self._turns:
             if other.leader is turn:  # its row may be another's from now on
                 self._copy_from(turn, other)
-        self._turn_in[row] = None
-        self._used[row] = self._time if turn.key is not None and self._row_of.get(turn.key) == row else -1
-        if self._epoch_of[row] != self._epoch:  # of weights that are no more
+        self._rows.turn_in[row] = None
+        self._rows.used[row] = self._time if turn.key is not None and self._row_of.get(turn.key) == row else -1
+        if self._rows.epoch[row] != self._epoch:  # of weights that are no more
             self._take(row)
-            self._length[row], self._used[row] = 0, -1
+            self._rows.length[row], self._rows.used[row] = 0, -1
 
     def _compacted(self, ready: NDArray[np.int64]) -> NDArray[np.int64]:
         """Exchange rows until hardly any at rest stand among those that are ready."""
@@ -361,76 +370,35 @@ class Batch:
         return np.arange(n)
 
     def _swap(self, first: int, second: int) -> None:
-        self._decoder.cache.swap(first, second, int(max(self._length[first], self._length[second])))
-        pair, swapped = [first, second], [second, first]
-        for values in self._by_row():
-            values[pair] = values[swapped]
-        for listed in (self._turn_in, self._key_in):
-            listed[first], listed[second] = listed[second], listed[first]
+        rows, pair = self._rows, (first, second)
+        self._decoder.cache.swap(first, second, int(rows.length[list(pair)].max()))
+        rows.swap(first, second)
         for row in pair:
-            turn, key = self._turn_in[row], self._key_in[row]
+            turn, key = rows.turn_in[row], rows.key_in[row]
             if turn is not None:
                 turn.row = row
             if key is not None and self._row_of.get(key) in pair:
                 self._row_of[key] = row
 
     def _turn_of(self, row: int) -> Turn:
-        turn = self._turn_in[row]
+        turn = self._rows.turn_in[row]
         assert turn is not None
         return turn
 
     # Room
 
     def _make_room(self, columns: int, *, rows: int = 0) -> None:
-        """See to it that there are this many columns, and a row at rest for as long as there may be more rows."""
-        if len(self._turns) == self._rows < self._most_rows:
-            rows = max(rows, min(self._most_rows, max(8, 2 * self._rows)))
-        rows = max(rows, self._rows)
-        columns = self._columns if columns <= self._columns else min(self._context, max(columns, 2 * self._columns))
-        if (rows, columns) == (self._rows, self._columns):
+        """See to it that there are this many columns, and a row that is nobody's for as long as there may be more."""
+        rows = max(rows, self._rows.count)
+        if self._rows.count < self._most_rows and (self._rows.used >= 0).all():  # each one is somebody's
+            rows = max(rows, min(self._most_rows, max(8, 2 * self._rows.count)))
+        if columns > self._rows.columns:
+            columns = min(self._context, max(columns, 2 * self._rows.columns))
+        columns = max(columns, self._rows.columns)
+        if (rows, columns) == (self._rows.count, self._rows.columns):
             return
-        old, count, turns, keys = self._by_row(), self._rows, self._turn_in, self._key_in
-        self._clear(rows, columns)
-        for new, values in zip(self._by_row(), old, strict=True):
-            new[tuple(slice(size) for size in values.shape)] = values
-        self._turn_in[:count], self._key_in[:count] = turns, keys
+        self._rows.grow(rows, columns)
         self._decoder.room(rows, columns)
-
-    def _clear(self, rows: int, columns: int) -> None:
-        self._rows, self._columns = rows, columns
-        self._held = np.zeros((rows, columns), dtype=np.int32)
-        """Tokens of each row: the prompt and what was sampled after it."""
-        self._logprobs = np.zeros((rows, columns), dtype=np.float32)
-        self._uniforms = np.zeros((rows, _BLOCK))
-        self._known = np.zeros(rows, dtype=np.int64)
-        """How many tokens there are."""
-        self._length = np.zeros(rows, dtype=np.int64)
-        """Of how many there are keys and values."""
-        self._begin = np.zeros(rows, dtype=np.int64)
-        self._limit = np.zeros(rows, dtype=np.int64)
-        self._temperature = np.ones(rows, dtype=np.float32)
-        self._top_p = np.ones(rows, dtype=np.float32)
-        self._stop_set = np.zeros(rows, dtype=np.int64)
-        self._epoch_of = np.zeros(rows, dtype=np.int64)
-        """Of the weights that the first keys and values were computed with."""
-        self._used = np.full(rows, -1, dtype=np.int64)
-        """The step in which a rollout was last heard of; -1 where none has the row."""
-        self._turn_in: list[Turn | None] = [None] * rows
-        self._key_in: list[str | None] = [None] * rows
-
-    def _by_row(self) -> list[NDArray[Any]]:
-        return [
-            *(self._held, self._logprobs, self._uniforms, self._known, self._length, self._begin, self._limit),
-            *(self._temperature, self._top_p, self._stop_set, self._epoch_of, self._used),
-        ]
-
-
-def _common_beginning(held: NDArray[np.int32], prompt: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many tokens each row has in common with the beginning of the prompt: `[n, P]`, `[P]` -> `[n]`."""
-    different = held[:, : len(prompt)] != prompt[: held.shape[1]]
-    if not different.shape[1]:
-        return np.zeros(len(held), dtype=np.int64)
-    return np.where(different.any(1), different.argmax(1), different.shape[1])
 
 
 def _alike(counts: NDArray[np.int64]) -> list[slice]:

@@ -45,6 +45,9 @@ class Decoder:
         config = model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", 1 << 20))
         """Tokens that a sequence can have."""
+        weight: Any = model.get_input_embeddings().weight
+        self.vocabulary = int(weight.shape[0])
+        """Tokens that the model can read."""
         self._kinds = _kinds(model)
         self._several_masks = "sliding_attention" in self._kinds and bool(getattr(config, "layer_types", None))
         self._window = getattr(config, "sliding_window", None) or 0
@@ -68,7 +71,7 @@ class Decoder:
         size = self._padded(n)
         if size > n:
             ids, positions = _pad(ids, size, 0), _pad(positions, size, self.cache.columns - 1)
-        self.model.eval()
+        self._evaluate()
         on_device = (torch.from_numpy(ids).to(self.device), torch.from_numpy(positions).to(self.device))
         if self._graphs is None:
             return self._one_token(*on_device, self._wide(width, _WIDTH))[:n]
@@ -107,7 +110,7 @@ class Decoder:
         at = torch.from_numpy(positions).to(self.device)
         width = self._wide(int((starts + counts).max()), _WIDTH)
         self.cache.aim(at, width, rows=torch.from_numpy(rows).to(self.device))
-        self.model.eval()
+        self._evaluate()
         seen = torch.arange(width, device=self.device) <= at[:, :, None]
         logits: torch.Tensor = self.model(
             input_ids=torch.from_numpy(ids).to(self.device),
@@ -140,9 +143,9 @@ class Decoder:
                 f"deterministic=True: the model is {self.model.dtype} on {self.device}; only float32 on a CPU is "
                 "deterministic whatever is sampled beside"
             )
-        length, vocabulary = 40, self.model.get_input_embeddings().weight.shape[0]
+        length = 40
         self.room(45, 2 * length)
-        tokens = np.random.default_rng(0).integers(vocabulary, size=(45, length))
+        tokens = np.random.default_rng(0).integers(self.vocabulary, size=(45, length))
         few = [self.step(tokens[40:, at], np.full(5, at), at + 1) for at in range(length)]
         many = []
         for at in range(length):
@@ -154,6 +157,10 @@ class Decoder:
                 "deterministic=True: the matrix products of this machine's torch give a row other results beside other "
                 "rows; leave deterministic out, or set torch to one thread"
             )
+
+    def _evaluate(self) -> None:
+        if self.model.training:  # asked first: setting it visits every module
+            self.model.train(False)
 
     def _one_token(self, ids: torch.Tensor, positions: torch.Tensor, width: int) -> torch.Tensor:
         self.cache.aim(positions, width)
@@ -202,7 +209,7 @@ class _Graph:
     def __init__(self, run: Any, ids: torch.Tensor, positions: torch.Tensor, width: int, pool: Any) -> None:
         self._ids, self._positions = ids.clone(), positions.clone()
         # What is made lazily (tensors of the cache, workspaces of libraries) must exist before a graph is recorded.
-        side = torch.cuda.Stream()
+        side: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):

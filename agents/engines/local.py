@@ -118,7 +118,7 @@ class LocalEngine:
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype or "auto")
+            model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype or "auto")
         except (OSError, ValueError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(f"{folder}: no causal language model can be loaded from there: {reason}") from error
@@ -216,7 +216,7 @@ class LocalEngine:
             raise UsageError(
                 f"{len(array)} tokens: there must be 1 to {most}, for the model's context is {self.context}"
             )
-        size = self.model.get_input_embeddings().weight.shape[0]
+        size = self._decoder.vocabulary
         if array.min() < 0 or array.max() >= size:
             raise UsageError(f"token {array.min() if array.min() < 0 else array.max()}: the model has {size} tokens")
         return array

@@ -94,7 +94,7 @@ def model_logprobs(model: PreTrainedModel, ids: Sequence[int] | NDArray[np.int32
 
     given = torch.as_tensor(np.asarray(ids, dtype=np.int64), device=model.device)
     training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.no_grad():
             logits = model(input_ids=given[None, :-1], use_cache=False).logits[0].float()

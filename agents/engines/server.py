@@ -124,8 +124,11 @@ class ServerEngine:
         async with self._turnstile.turn():
             choice = await self._completion(request)
             version = self.weight_version
-        ids, logprobs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
-        if not _numbers(ids) or not _numbers(logprobs) or not 0 < len(ids) == len(logprobs):
+        ids, logprobs = (
+            _numbers(choice.get("token_ids")),
+            _numbers((choice.get("logprobs") or {}).get("token_logprobs")),
+        )
+        if not 0 < len(ids) == len(logprobs):
             raise self._nonsense("no token_ids with a log-probability each; it must know return_token_ids and logprobs")
         if choice.get("prompt_token_ids") not in (None, prompt):
             raise self._nonsense("another prompt than was sent: it must take token ids as they are")
@@ -201,7 +204,7 @@ class ServerEngine:
     async def _checked(self, ids: Sequence[int] | NDArray[np.int32]) -> list[int]:
         if self._context is None:
             self._context = await self._told_context()
-        prompt = np.asarray(ids).tolist()
+        prompt: list[int] = np.asarray(ids).tolist()
         if not prompt or (self._context is not None and len(prompt) >= self._context):
             most = "" if self._context is None else f" to {self._context - 1}, for its context is {self._context}"
             raise UsageError(f"{len(prompt)} tokens: {self.model} takes 1{most}")
@@ -303,8 +306,9 @@ def check_logprobs(params: SamplingParams, *, processed: bool) -> None:
         )
 
 
-def _numbers(values: object) -> Any:
-    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+def _numbers(values: object) -> list[Any]:
+    """The list, if it is one of numbers; else an empty one."""
+    return values if isinstance(values, list) and all(isinstance(value, int | float) for value in values) else []
 
 
 def _seconds(retry_after: str | None) -> float | None:
