@@ -36,8 +36,9 @@ from tir_gym.store.rows import outcome_of, rows_of
 from tir_gym.viewer.app import make_app
 from tir_gym.viewer.changes import changes_of
 from tir_gym.viewer.episode import show_episode
+from tir_gym.viewer.lines import PAGE, SORTS, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
-from tir_gym.viewer.reader import PAGE, SORTS, Reader, Wanted
+from tir_gym.viewer.reader import Reader
 from tir_gym.viewer.serving import is_loopback
 
 ASSISTANT, CALCULATOR = "tir_gym/Assistant-v0", "tir_gym/Calculator-v0"

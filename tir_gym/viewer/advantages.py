@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tir_gym.advantages import ESTIMATORS, get_estimator, needs
 from tir_gym.errors import UsageError
-from tir_gym.viewer.reader import Rollout
+from tir_gym.viewer.lines import Rollout
 
 CHOICES = tuple(name for name in ESTIMATORS if not needs(name))
 """Estimators that need nothing but turn rewards and groups; the others want what a store does not hold."""

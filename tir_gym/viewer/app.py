@@ -25,8 +25,9 @@ from tir_gym.viewer.advantages import CHOICES, CREDITS, advantages_of
 from tir_gym.viewer.changes import Changes, changes_of
 from tir_gym.viewer.episode import ShownEpisode, result_text, show_episode
 from tir_gym.viewer.guard import LOOPBACK, Guard
+from tir_gym.viewer.lines import OUTCOMES, SORTS, RunLine, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
-from tir_gym.viewer.reader import OUTCOMES, SORTS, Reader, RunLine, Wanted
+from tir_gym.viewer.reader import Reader
 
 _EPISODES_KEPT = 32
 _LARGEST = 2**63 - 1

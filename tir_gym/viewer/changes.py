@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import unified_diff
+from itertools import islice
 from typing import Any
 
 from tir_gym.env import ToolEnv
@@ -20,6 +22,8 @@ from tir_gym.viewer.episode import as_json, elsewhere
 
 _ROWS = 60
 """Changed records shown of one turn."""
+_LINES = 2000
+"""Lines of a text up to which it is compared line by line."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,17 @@ class FieldChange:
     name: str
     before: str | None
     after: str | None
+
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """For a text of several lines that changed: what was taken out (`-`), put in (`+`), and stands around it."""
+        if self.before is None or self.after is None or "\n" not in self.before + self.after:
+            return ()
+        ours, theirs = self.before.split("\n"), self.after.split("\n")
+        if max(len(ours), len(theirs)) > _LINES:
+            return ()
+        found = islice(unified_diff(ours, theirs, n=2, lineterm=""), 2, None)  # after the names of two files
+        return tuple((line[:1].replace("@", "…"), "" if line.startswith("@") else line[1:]) for line in found)
 
 
 @dataclass(frozen=True)

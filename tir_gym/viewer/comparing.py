@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, divided
-from tir_gym.viewer.reader import PAGE, Reader, RunLine
+from tir_gym.viewer.lines import PAGE, RunLine
+from tir_gym.viewer.reader import Reader
 
 MOST = 8
 """Runs that can be compared at once."""

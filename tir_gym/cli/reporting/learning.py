@@ -28,16 +28,17 @@ _DEPTH = 4
 _MOST = 200
 """Logs that are found."""
 _BINS = 60
-"""Points of a curve; neighbouring steps are put together beyond that."""
+"""Points of a curve; beyond that neighbouring steps are put together, and stand at the first of them."""
 
 SECTIONS = (
-    ("Success and return", r"success|return|rew"),
-    ("Length", r"length|_len|turns|calls|truncated"),
-    ("Entropy, KL and clipping", r"entropy|(^|[^a-z])kl($|[^a-z])|clip"),
+    ("Success and return", r"(success)|(return)|rew"),
+    ("Length", r"^(length)|_len|(turns)|calls|truncated"),
+    ("Entropy, KL and clipping", r"(entropy)|(?:^|[^a-z])(kl)(?:$|[^a-z])|clip"),
     ("Time per phase", r"^(seconds|time)[_/]"),
     ("The rest", r""),
 )
-"""Title of each part of a page of curves, and what the names of its numbers look like; the first that fits."""
+"""Title of each part of a page of curves, and what the names of its numbers look like; the first that fits.
+What stands in brackets comes first, in their order."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def learning_curves(logs: Sequence[TrainingLog]) -> list[Plot]:
     size = -(-len(steps) // _BINS) if steps else 1
     groups = [steps[start : start + size] for start in range(0, len(steps), size)]
     place_of = {step: i for i, group in enumerate(groups) for step in group}
-    places = tuple(_place(group) for group in groups)
+    places = tuple(f"{group[0]:g}" for group in groups)
     return [
         Plot(
             name=f"learning-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}",
@@ -122,10 +123,13 @@ def section_of(name: str) -> str:
     return next(title for title, pattern in SECTIONS if re.search(pattern, name.lower()))
 
 
-def _order(name: str) -> tuple[int, bool, str]:
-    """By section; in each, what was measured on the step's own rollouts before what was on held-out tasks."""
-    titles = [title for title, _ in SECTIONS]
-    return titles.index(section_of(name)), name.startswith("eval"), name
+def _order(name: str) -> tuple[int, int, bool, str]:
+    """By section and, in it, by what is known best; a step's own rollouts before held-out tasks."""
+    for place, (_, pattern) in enumerate(SECTIONS):
+        found = re.search(pattern, name.lower())
+        if found is not None:
+            return place, found.lastindex or len(found.groups()) + 1, name.startswith("eval"), name
+    raise AssertionError("the last section takes every name")
 
 
 def _curve(log: TrainingLog, name: str, place_of: Mapping[float, int]) -> Curve:
@@ -137,10 +141,6 @@ def _curve(log: TrainingLog, name: str, place_of: Mapping[float, int]) -> Curve:
         log.name,
         tuple(Point(x, sum(found) / len(found), None, None, len(found)) for x, found in sorted(values.items())),
     )
-
-
-def _place(group: Sequence[float]) -> str:
-    return f"{group[0]:g}" if len(group) == 1 else f"{group[0]:g}–{group[-1]:g}"
 
 
 def _is_share(logs: Sequence[TrainingLog], name: str) -> bool:

@@ -83,7 +83,8 @@ def _axes(
         name = f"{tick:.0%}" if plot.share else f"{tick:.3g}" if fine else number(tick, 4)
         parts.append(f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{_text(name)}</text>')
-    every = -(-len(plot.places) // _NAMES) if plot.places else 1
+    room = (_WIDTH - _LEFT - _RIGHT) // (6 * max(map(len, plot.places), default=1) + 4)
+    every = -(-len(plot.places) // min(_NAMES, room)) if plot.places else 1
     for i, name in enumerate(plot.places):
         if i % every == 0:
             at = f'x="{_n(across(i))}" y="{_HEIGHT - _BOTTOM + 16}"'

@@ -135,6 +135,8 @@
       button.addEventListener("click", act);
     }
     prepare();
+    // Where the gold trace stands above the talk it is folded, so that the talk is near.
+    if (matchMedia("(max-width: 1180px)").matches) document.querySelectorAll(".gold").forEach((each) => { each.open = false; });
     fromHash();
     addEventListener("hashchange", fromHash);
     addEventListener("pageshow", prepare);
