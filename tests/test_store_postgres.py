@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -16,8 +18,11 @@ import sqlalchemy
 # Every test of these two files runs here again; `place` and `places` below take the place of theirs.
 from test_crash_safety import *  # noqa: F403
 from test_store import *  # noqa: F403
+from tiny_agents import Coin
 
+from tir_gym.episode import play_episode
 from tir_gym.errors import UsageError
+from tir_gym.making import make_env
 from tir_gym.store import open_store
 
 URL = os.environ.get("TIR_GYM_POSTGRES_URL")
@@ -64,3 +69,38 @@ def test_the_short_form_of_the_url_will_do(place: str) -> None:
 def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
     with pytest.raises(UsageError, match=r"cannot open the store postgresql\+psycopg://me:\*\*\*@127\.0\.0\.1:1/none"):
         open_store("postgresql+psycopg://me:secret@127.0.0.1:1/none")
+
+
+def test_the_viewer_reads_postgresql_as_it_reads_sqlite(place: str, tmp_path: Path) -> None:
+    pytest.importorskip("starlette", reason="the extra `viewer` is not installed")
+    from starlette.testclient import TestClient
+
+    from tir_gym.viewer.app import make_app
+    from tir_gym.viewer.lines import SORTS, Wanted
+    from tir_gym.viewer.reader import Reader
+
+    env = make_env("tir_gym/Calculator-v0")
+    readers = []
+    for where in (place, str(tmp_path / "runs.db")):
+        with open_store(where) as store:
+            run = store.begin_run("one", {"env_id": "tir_gym/Calculator-v0", "agent": "coin", "k": 2, "n": 3})
+            for number in range(6):
+                played = play_episode(env, Coin(), task=f"test/{number // 2}", agent_seed=number)
+                run.record(replace(played, seconds=0.5, turn_seconds=(0.1,)), repeat=number % 2)
+            run.finish()
+        readers.append(Reader(where))
+    ours, theirs = (reader.run(1) for reader in readers)
+    assert ours.tokens is not None
+    assert replace(ours, created_at="", finished_at="") == replace(theirs, created_at="", finished_at="")
+    for sort in SORTS:
+        ours, theirs = (reader.episodes(1, Wanted(sort=sort, outcome="done")) for reader in readers)
+        assert ours == theirs
+    ours, theirs = (
+        (reader.group(1, "test/1"), reader.task_cells(1), reader.neighbours(reader.episode(3))) for reader in readers
+    )
+    assert ours == theirs
+    pages = TestClient(make_app(readers[0]), base_url="http://localhost")
+    for address in ("/", "/runs/1", "/episodes/1", "/group?run=1&task=test/1", "/pulse"):
+        assert pages.get(address).status_code == 200, address
+    for reader in readers:
+        reader.close()

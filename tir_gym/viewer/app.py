@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -41,7 +40,7 @@ def make_app(
     hosts: Sequence[str] = LOOPBACK,
     token: str | None = None,
     port: int = 0,
-) -> Starlette:
+) -> Guard:
     """The viewer as an ASGI application.
 
     Args:
@@ -66,11 +65,8 @@ def make_app(
         Route("/static/{name}", _static),
         Route("/favicon.ico", lambda request: _asset("icon.svg")),
     ]
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard, hosts=hosts, token=token, port=port)],
-        exception_handlers={UsageError: _told, HTTPException: _told, 500: _told},
-    )
+    app = Starlette(routes=routes, exception_handlers={UsageError: _told, HTTPException: _told, 500: _told})
+    return Guard(app, hosts=hosts, token=token, port=port)  # around all of it, answers to bugs included
 
 
 class _Viewer:
