@@ -147,6 +147,21 @@ def timed(pid: int, steps: int, play: Callable[[], Any]) -> tuple[float, float, 
 
 def websocket(steps: int, rounds: int) -> None:
     played = moves(50)
+    env = make_env(CALCULATOR, split="test")
+
+    def alone(n: int) -> None:
+        done = 0
+        while done < n:
+            for task, actions in played:
+                env.reset(options={"task": task})
+                for action in actions:
+                    env.step(action)
+                done += len(actions)
+                if done >= n:
+                    return
+
+    alone(200)
+    report("the environment alone, in this process", [timed(0, steps, lambda: alone(steps)) for _ in range(rounds)])
     with served() as (url, pid):
         for count in (1, 8):
             raws = [Raw(url, played) for _ in range(count)]
@@ -166,20 +181,8 @@ def websocket(steps: int, rounds: int) -> None:
             play(min(500, steps))
             report(f"WebSocket, {count} session(s)", [timed(pid, steps, lambda: play(steps)) for _ in range(rounds)])
         env = RemoteEnv(url=url)
-
-        def through(n: int) -> None:
-            done = 0
-            while done < n:
-                for task, actions in played:
-                    env.reset(options={"task": task})
-                    for action in actions:
-                        env.step(action)
-                    done += len(actions)
-                    if done >= n:
-                        return
-
-        through(200)
-        report("tir_gym/Remote-v0, 1 session", [timed(pid, steps, lambda: through(steps)) for _ in range(rounds)])
+        alone(200)
+        report("tir_gym/Remote-v0, 1 session", [timed(pid, steps, lambda: alone(steps)) for _ in range(rounds)])
         env.close()
 
 

@@ -273,6 +273,16 @@ def test_a_dropped_connection_is_made_again_and_nothing_is_lost(url: str) -> Non
             assert env.step(action)[1] == here.step(action)[1]
 
 
+def test_a_server_that_ends_in_good_order_is_lost_too() -> None:
+    with server_process(CALCULATOR) as (url, process):
+        env = make_env(REMOTE, url=url, patience=0.2)
+        env.reset(seed=1)
+        process.terminate()
+        process.wait(30)
+        assert env.step("x")[4]["infra_error"]["kind"] == "server_lost"
+        env.close()
+
+
 def test_a_server_started_again_serves_the_next_episode_where_that_is_the_same() -> None:
     with server_here(CALCULATOR, idle=0.3, grace=0.3) as url, make_env(REMOTE, url=url) as env:
         env.reset(seed=1)

@@ -153,6 +153,10 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
             return PreparedTask(task, self.make_sandbox(task))
         return prepared_tasks.get((type(self), self.task_source(), task), lambda: self._made(task))
 
+    def is_prepared(self, task: str) -> bool:
+        """Whether the task with that id is kept ready to play, so that a reset to it costs next to nothing."""
+        return (type(self), self.task_source(), task) in prepared_tasks
+
     def metrics(self, trace: Trace) -> dict[str, float]:
         """The family's own figures at the end of an episode; none by default.
 

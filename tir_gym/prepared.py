@@ -108,6 +108,9 @@ class _Kept:
         self._tasks: OrderedDict[Hashable, PreparedTask] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._tasks
+
     def get(self, key: Hashable, make: Callable[[], PreparedTask]) -> PreparedTask:
         with self._lock:
             if key in self._tasks:

@@ -19,7 +19,7 @@ from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
 
 try:
     from websockets.client import ClientProtocol
-    from websockets.exceptions import InvalidHandshake, InvalidURI
+    from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
     from websockets.frames import CloseCode, Frame, Opcode
     from websockets.http11 import Response
     from websockets.protocol import State
@@ -150,7 +150,7 @@ class Connection:
         except (NoReplyInTime, InfrastructureError):
             self.close()
             raise
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, WebSocketException) as error:
             self.close()
             raise ConnectionLost(str(error) or type(error).__name__) from error
 

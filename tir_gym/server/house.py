@@ -19,7 +19,7 @@ import pydantic
 from tir_gym.errors import UsageError
 from tir_gym.server.figures import Figures
 from tir_gym.server.playing import Player
-from tir_gym.server.protocol import REQUESTS, CreateRequest, SessionRequest
+from tir_gym.server.protocol import REQUESTS, CreateRequest, ResetRequest, SessionRequest
 from tir_gym.server.sessions import Session
 from tir_gym.server.wire import failed
 
@@ -94,7 +94,7 @@ class House:
             )
         self._use(session, connection)
         session.last_id = request.id
-        if session.at_once and request.op not in _THREADED:
+        if session.at_once and (request.op not in _THREADED or _is_quick_reset(session, request)):
             return self._run_here(session, request)
         return self._run_in_thread(session, request)
 
@@ -273,6 +273,10 @@ class House:
         )
         self.figures.count("unread", reply)
         return reply
+
+
+def _is_quick_reset(session: Session, request: SessionRequest) -> bool:
+    return isinstance(request, ResetRequest) and request.task is not None and session.env.is_prepared(request.task)
 
 
 def _faults(error: pydantic.ValidationError) -> str:

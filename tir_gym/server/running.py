@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ class EnvironmentServer:
             on_ready: Called once it serves.
         """
         self._server.on_started = on_ready
-        with self._socket:
+        with self._socket, _ending_quietly():
             self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
@@ -83,6 +84,20 @@ class EnvironmentServer:
         finally:
             self.stop()
             thread.join()
+
+
+@contextlib.contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more; being ended is what a server is for."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Server(uvicorn.Server):
