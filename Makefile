@@ -12,7 +12,7 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-browser test-openenv test-ppo bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-ray test-browser test-openenv test-ppo bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
@@ -52,6 +52,9 @@ test-ppo: $(DEV) ## What masks are worth to the agent without a language model: 
 test-vllm: ## The engines on vLLM itself, in a virtual environment of their own (3.4 GB)
 	@bash tests/vllm.sh $(PYTHON) $(ARGS)
 
+test-ray: ## Environments on a Ray cluster that loses a node, in a virtual environment of its own
+	@bash tests/ray.sh $(PYTHON) $(ARGS)
+
 test-trainers: $(DEV) ## Other people's trainers on our environments, each in its own venv; ARGS=trl for one of them
 	@bash tests/trainers.sh $(BIN)/python $(ARGS)
 
@@ -59,6 +62,7 @@ bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/environment.py
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/advantages.py
+	$(BIN)/python benchmarks/rollouts.py
 	$(BIN)/python benchmarks/jail.py
 	$(BIN)/python benchmarks/sql.py
 	$(BIN)/python benchmarks/mcp_calls.py

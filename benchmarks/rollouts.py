@@ -36,9 +36,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=["simulated", "local"], default="simulated")
     parser.add_argument("--rollouts", type=int, default=96, help="how many to play (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=32, help="how many at a time (default %(default)s)")
-    parser.add_argument("--token-seconds", type=float, default=0.002, help="of the simulated engine")
+    parser.add_argument("--slots", type=int, nargs="*", help="turns sampled together (default: as many, and half)")
+    parser.add_argument("--token-seconds", type=float, default=0.006, help="of the simulated engine")
     options = parser.parse_args()
-    for slots in (options.concurrency, options.concurrency // 2):
+    for slots in options.slots or (options.concurrency, options.concurrency // 2):
         asyncio.run(compare(options, slots))
 
 
