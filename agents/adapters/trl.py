@@ -126,6 +126,11 @@ class TurnRollouts:
             "task_id": [trajectory.task_id for trajectory in self.trajectories],
         }
 
+    def close(self) -> None:
+        """Give back the sandboxes of all environments."""
+        while self._envs:
+            self._envs.pop().close()
+
 
 def turn_return(turn_rewards: list[list[float]], infra_error: list[Any], **_: Any) -> list[float | None]:
     """A reward function: the sum of an episode's turn rewards; none where the infrastructure broke it."""
