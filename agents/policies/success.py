@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tir_gym.env import ToolEnv
 from tir_gym.errors import InfrastructureError
+from tir_gym.evaluation import agent_seed
 from tir_gym.rollout import ChatTokenizer, SamplingParams
 from tir_gym.rollout.playing import Finished, Request
 from tir_gym.rollout.scheduler import Scheduler
@@ -83,7 +84,8 @@ async def _play(
     from tir_gym.agents.engines import LocalEngine
 
     params = SamplingParams(max_tokens=max_tokens, temperature=temperature)
-    requests = [Request(task=task, group_id=task, sampling_seed=seed) for task in tasks]
+    # Each task its own numbers: with the same ones for all, luck would strike them all alike.
+    requests = [Request(task=task, group_id=task, sampling_seed=agent_seed(seed, task, 0)) for task in tasks]
     async with (
         LocalEngine(model) as engine,
         Scheduler(make_env, engine, tokenizer, params=params, max_tokens=engine.context) as scheduler,
