@@ -12,7 +12,7 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-ray test-browser test-openenv test-ppo bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-ray test-browser test-openenv test-docker test-ppo bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
@@ -45,6 +45,9 @@ test-browser: $(DEV) ## The viewer in a real browser; screenshots under build/sc
 
 test-openenv: $(DEV) ## The server driven by OpenEnv's own clients, in a venv of their own
 	@bash tests/openenv.sh $(BIN)/python
+
+test-docker: $(DEV) ## The server's image built and run, on a Docker of its own
+	@bash tests/docker.sh $(BIN)/python || [ $$? -eq 77 ] # 77: no engine here, as it has said
 
 test-ppo: $(DEV) ## What masks are worth to the agent without a language model: a minute or two of learning
 	$(PYTEST) -s -n 0 tests/ppo_gate.py $(ARGS)

@@ -257,6 +257,7 @@ def test_no_page_of_somebody_else_gets_in(url: str) -> None:
     call = {"op": "create", "id": "x" * 16, "env_id": CALCULATOR}
     assert http(f"{url}/v1/call", call, Origin="https://evil.example")[0] == 403
     assert http(f"{url}/v1/call", call, Host="evil.example")[0] == 403  # a name that was made to lead here
+    assert http(f"{url}/v1/call", call, Host="127.evil.example")[0] == 403
     assert http(f"{url}/v1/call", call, Origin=url)[0] == 200
 
 
@@ -467,13 +468,18 @@ def test_openenv_messages(url: str) -> None:
 
 
 def test_a_killed_connection_loses_no_session_and_sigterm_ends_the_server() -> None:
-    with server_process(CALCULATOR, "--max-sessions", "50") as (url, process):
+    with server_process(CALCULATOR, SLOW, "--max-sessions", "50") as (url, process):
         clients = [BareClient(url) for _ in range(20)]
-        threads = [threading.Thread(target=client.open) for client in clients]
+        threads = [threading.Thread(target=client.open, args=[SLOW]) for client in clients]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert "tir_gym_sessions 20.0" in http(f"{url}/metrics")[1]
+        clients[0].ask("reset", seed=1)
+        clients[0].connection.send(
+            json.dumps({"op": "step", "id": 2, "session": clients[0].session, "action": wait(600)})
+        )
+        time.sleep(0.2)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0  # it does not wait for a tool that hangs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -56,8 +57,14 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own and reached from nowhere else."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether a host name or address is this machine's own and reached from nowhere else.
+
+    Of names only `localhost`: `127.example.org` may lead anywhere.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _shown(authorization: str) -> bytes:

@@ -10,13 +10,13 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pydantic
 
 from tir_gym.errors import UsageError
+from tir_gym.rollout.threads import DaemonThreads
 from tir_gym.server.figures import Figures
 from tir_gym.server.playing import Player
 from tir_gym.server.protocol import REQUESTS, CreateRequest, ResetRequest, SessionRequest
@@ -52,7 +52,8 @@ class House:
         self.player = player
         self.sessions = player.sessions
         self.figures = figures
-        self._threads = ThreadPoolExecutor(self.sessions.bounds.sessions, thread_name_prefix="tir-gym-session")
+        self._threads = DaemonThreads(self.sessions.bounds.sessions)  # one each, and none keeps the process alive
+        self._closing: dict[Session, asyncio.Task[None]] = {}
         self._creating: dict[str, asyncio.Future[str]] = {}
         self._created: dict[str, Session] = {}
         self._created_replies: dict[Session, tuple[str, str]] = {}
@@ -126,7 +127,7 @@ class House:
         try:
             if session.at_once:
                 return work(session)
-            session.pending = asyncio.get_running_loop().run_in_executor(self._threads, work, session)
+            session.pending = asyncio.wrap_future(self._threads.submit(partial(work, session)))
             session.pending.add_done_callback(lambda _: self._free(session))
             return await asyncio.shield(session.pending)
         finally:
@@ -139,12 +140,13 @@ class House:
         """Close a session that nobody can come back to."""
         while session.pending is not None:
             await asyncio.wait([session.pending])
-        await self.in_thread(partial(self.sessions.close, session))
+        if self.sessions.retire(session):  # from here on no request reaches it
+            await self.in_thread(partial(self.sessions.shut, session))
         self._forget(session)
 
     async def in_thread(self, work: Callable[[], Any]) -> Any:
         """Run something slow that belongs to no session yet."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await asyncio.wrap_future(self._threads.submit(work))
 
     async def sweep(self) -> None:
         """Close and forget what is overdue, for ever."""
@@ -152,18 +154,23 @@ class House:
         while True:
             await asyncio.sleep(min(bounds.idle, bounds.grace, 20.0) / 4)
             for session in self.sessions.overdue(time.monotonic()):
-                if session.open:
+                if session.open and session not in self._closing:
                     self.figures.expired.inc()
-                    await self.in_thread(partial(self.sessions.close, session))
-                self._forget(session)
+                    # Not waited for: one that takes long to close must not keep the others open.
+                    closing = self._closing[session] = asyncio.ensure_future(self.finish(session))
+                    closing.add_done_callback(lambda _, session=session: self._closing.pop(session))  # type: ignore[misc]
+                elif not session.open:
+                    self._forget(session)
 
     async def close(self) -> None:
-        """Close every session."""
-        waiting = [session.pending for session in self.sessions if session.pending is not None]
-        if waiting:
-            await asyncio.wait(waiting, timeout=2.0)
-        await asyncio.gather(*(self.in_thread(partial(self.sessions.close, session)) for session in self.sessions))
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Close every session, without waiting for ever for one that hangs."""
+        running = [session.pending for session in self.sessions if session.pending is not None]
+        if running:
+            await asyncio.wait(running, timeout=2.0)
+        closing = [asyncio.ensure_future(self.in_thread(partial(self.sessions.close, each))) for each in self.sessions]
+        if closing:
+            await asyncio.wait(closing, timeout=5.0)
+        self._threads.stop()
 
     # Opening.
 
@@ -224,8 +231,7 @@ class House:
 
     def _later(self, work: Callable[[], Any], done: Callable[[Any], str]) -> asyncio.Future[str]:
         """A future that goes on whoever waits for it: `done` of what `work` gives, in the event loop."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[str] = loop.create_future()
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def finish(inner: asyncio.Future[Any]) -> None:
             try:
@@ -237,7 +243,7 @@ class House:
             if not future.done():
                 future.set_result(reply)
 
-        loop.run_in_executor(self._threads, work).add_done_callback(finish)
+        asyncio.wrap_future(self._threads.submit(work)).add_done_callback(finish)
         return future
 
     def _use(self, session: Session, connection: Connection | None) -> None:

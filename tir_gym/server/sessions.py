@@ -141,10 +141,15 @@ class Sessions:
         return session
 
     def close(self, session: Session) -> None:
-        """Close a session's environment; the session is known until `forget`, for who asks again."""
+        """Close a session and its environment; it is known until `forget`, for who asks again."""
+        if self.retire(session):
+            self.shut(session)
+
+    def retire(self, session: Session) -> bool:
+        """Take a session out of use, its environment still to be shut; whether it was in use."""
         with self._lock:
             if not session.open:
-                return
+                return False
             session.open = False
             self._open -= 1
             session.family.alive -= 1
@@ -152,6 +157,10 @@ class Sessions:
                 for token in session.family.snapshots:
                     self._snapshots.pop(token, None)
                 session.family.snapshots.clear()
+        return True
+
+    def shut(self, session: Session) -> None:
+        """Close the environment of a session that is out of use."""
         try:
             session.env.close()
         except Exception:

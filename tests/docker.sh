@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Builds the server's image and runs it as the compose file says, on a Docker of its own that is gone afterwards.
+#
+#     tests/docker.sh [PYTHON]
+#
+# There is no registry to ask here, so the base is the root file system of `container_engine.sh` with pip in it, and pip
+# finds its packages in docker/wheels, which this makes. Exits with 77 where no engine can be had.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${1:-.venv/bin/python}
+
+if [ -z "${TIR_GYM_ENGINE_URL:-}" ]; then
+    PYTHON=$python exec tests/container_engine.sh docker bash "$0" "$python"
+fi
+
+context=$(mktemp -d)
+name=tir-gym-server-$$
+trap 'docker rm --force $name >/dev/null 2>&1 || true; rm -rf "$context"' EXIT
+
+echo "collecting packages ..."
+# What is committed, and what is not yet but would be.
+git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -e "$1" ] || echo "$1"' _ {} |
+    tar -c -T - | tar -x -C "$context"
+mkdir -p "$context/docker/wheels" "$context/base"
+"$python" -m pip wheel --quiet --disable-pip-version-check -w "$context/docker/wheels" \
+    -c constraints.txt '.[server,mcp]' 'hatchling>=1.27'
+rm -f "$context"/docker/wheels/tir_gym-*.whl # the image builds its own
+cp -r "$("$python" -c 'import pip, pathlib; print(pathlib.Path(pip.__file__).parent)')" "$context/base/pip"
+printf 'FROM tir-gym/rootfs:latest\nCOPY pip /usr/lib/python3/dist-packages/pip\n' >"$context/base/Dockerfile"
+
+export DOCKER_BUILDKIT=0
+docker build --quiet --network none -t tir-gym/python "$context/base"
+docker build --quiet --network none -t tir-gym -f "$context/docker/Dockerfile" \
+    --build-arg BASE=tir-gym/python --build-arg "PIP_OPTIONS=--no-index --find-links /src/docker/wheels" "$context"
+docker image inspect --format 'image: {{.Size}} bytes' tir-gym
+
+# Without a token it must not start, since it would listen for everybody.
+if docker run --rm --network none tir-gym 2>"$context/said"; then
+    echo "it started without a token" >&2
+    exit 1
+fi
+grep -q TIR_GYM_TOKEN "$context/said"
+
+# As docker/compose.yaml has it, but for the network, of which this engine has only the host's.
+port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+docker run --detach --name "$name" --network host -e TIR_GYM_TOKEN=secret --read-only --tmpfs /tmp --cap-drop ALL \
+    --security-opt no-new-privileges:true --memory 4g tir-gym --port "$port" >/dev/null
+"$python" tests/with_docker.py "http://127.0.0.1:$port"
+docker stop --time 20 "$name" >/dev/null
+[ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || { docker logs "$name" >&2; exit 1; }
+if docker compose version >/dev/null 2>&1; then
+    TIR_GYM_TOKEN=secret docker compose -f "$context/docker/compose.yaml" config --quiet
+    echo "compose file: read by docker compose"
+else
+    echo "compose file: not checked, there is no docker compose here"
+fi
