@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tir_gym.errors import UsageError
-
 
 @dataclass
 class Progress:
@@ -81,16 +79,9 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in found if re.fullmatch(r"step-\d{6,}", path.name))
 
 
-def last_checkpoint(run: Path) -> Path:
-    """The newest one.
-
-    Raises:
-        UsageError: There is none.
-    """
-    found = checkpoints(run)
-    if not found:
-        raise UsageError(f"{run} has no checkpoint to resume from; begin the run without --resume")
-    return found[-1]
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest one; `None` where the run was broken off before its first."""
+    return (checkpoints(run) or [None])[-1]
 
 
 def load_progress(checkpoint: Path) -> Progress:

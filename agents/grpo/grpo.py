@@ -57,7 +57,7 @@ def train(
 
     Args:
         config: Everything about the run.
-        resume: Go on from the last checkpoint in `config.out`.
+        resume: Go on from the last checkpoint in `config.out`; from the beginning where there is none yet.
         on_step: Called with the figures of each step (names in `log.py`), on the first process.
 
     Returns:
@@ -92,7 +92,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
             log = stack.enter_context(
                 RunLog(
                     run,
-                    after=progress.step if resume else -1,
+                    after=progress.step if checkpoint is not None else -1,
                     tensorboard=config.log.tensorboard,
                     wandb=config.log.wandb,
                     config=config.model_dump(mode="json"),
