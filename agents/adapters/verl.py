@@ -14,12 +14,14 @@ with, in `agent.yaml`,
 
 verl writes one number per rollout into a batch, at its last token. `TurnOutput` writes one per turn, which is what its
 trainer on TransferQueue (`verl.trainer.main_ppo`) reads. The older one (`main_ppo_v0`) builds the batch without asking
-the output, so there the turns' rewards come as their sum.
+the output; it needs a worker that does, so there say also
+
+    actor_rollout_ref.rollout.agent.agent_loop_manager_class=tir_gym.agents.adapters.verl.TurnLoopManager
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -34,9 +36,17 @@ from tir_gym.making import make_env
 from tir_gym.rollout import TokenOutput, Trajectory
 
 try:
+    import ray
     import torch
     from omegaconf import OmegaConf
-    from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+    from verl.experimental.agent_loop.agent_loop import (
+        AgentLoopBase,
+        AgentLoopManager,
+        AgentLoopMetrics,
+        AgentLoopOutput,
+        AgentLoopWorker,
+        register,
+    )
     from verl.trainer.ppo.core_algos import register_adv_est
     from verl.utils.profiler import simple_timer
 except ImportError as error:
@@ -155,6 +165,30 @@ class ToolEnvLoop(AgentLoopBase):  # type: ignore[misc]
             with simple_timer("tool_calls", seconds):
                 asked, trajectory = await self.loop.run_in_executor(None, _advance, episode, sampled)
         return _output(trajectory, self.tokenizer.eos_token_id, told, versions, AgentLoopMetrics(**seconds))
+
+
+class TurnLoopWorker(AgentLoopWorker):  # type: ignore[misc]
+    """verl's worker for `main_ppo_v0`, whose batches have each turn's reward where the turn ends."""
+
+    def _postprocess(self, inputs: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        data = super()._postprocess(inputs, *args, **kwargs)
+        sampled = data.batch["response_mask"].bool()
+        ends = sampled.clone()
+        ends[:, :-1] &= ~sampled[:, 1:]
+        scores = torch.zeros_like(data.batch["response_mask"], dtype=torch.float32)
+        for row, where, output in zip(scores, ends, inputs, strict=True):
+            if where.any():  # none where the rollout broke
+                row[where] = torch.tensor(output.extra_fields["turn_scores"], dtype=torch.float32)
+        data.batch["rm_scores"] = scores
+        return data
+
+
+class TurnLoopManager(AgentLoopManager):  # type: ignore[misc]
+    """verl's manager of such workers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.agent_loop_workers_class = ray.remote(TurnLoopWorker)
+        super().__init__(*args, **kwargs)
 
 
 def advantages(

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -23,12 +24,13 @@ sys.path.insert(0, str(CHECKOUT / "examples/trainers"))
 # ruff: noqa: E402
 
 import verl_turns as example
+from verl import DataProto
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
 from tir_gym.advantages import get_estimator
 from tir_gym.agents.adapters.tokens import REWARD_ONLY
-from tir_gym.agents.adapters.verl import TurnOutput
+from tir_gym.agents.adapters.verl import TurnLoopWorker, TurnOutput
 from tir_gym.errors import UsageError
 from tir_gym.making import make_env
 
@@ -117,6 +119,32 @@ def test_verls_loss_moves_the_model_by_them(model: Any, outputs: list[TurnOutput
     example.update(config, model, outputs, data, lr=1e-4)
     after = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
     assert 0 < (after - before).abs().max() < 1e-3
+
+
+def test_the_older_trainers_batches_have_them_too(model: Any, config: Any) -> None:
+    """verl's own worker makes the batch, from rows to padded tensors; only the client is ours."""
+    engine = example.LocalEngine(model, max_slots=8)
+    client = example.LocalClient(config, engine, model.generation_config.eos_token_id)
+    rows = [task for task in TASKS for _ in range(4)]
+    fields = {"raw_prompt": [[]] * 8, "extra_info": [{"task": task} for task in rows], "uid": rows}
+    batch = DataProto(non_tensor_batch={name: as_objects(values) for name, values in fields.items()})
+    try:
+        data = asyncio.run(TurnLoopWorker(config, client).generate_sequences(batch))
+    finally:
+        engine.close()
+    assert data.batch["responses"].shape == data.batch["response_mask"].shape == (8, 128)
+    for scores, mask, paid in zip(
+        data.batch["rm_scores"], data.batch["response_mask"], data.non_tensor_batch["turn_scores"], strict=True
+    ):
+        ends = [i for i, own in enumerate(mask.tolist()) if own and (i + 1 == len(mask) or not mask[i + 1])]
+        assert scores[ends].tolist() == pytest.approx(paid)
+        assert scores.abs().sum().item() == pytest.approx(sum(map(abs, paid)), abs=1e-5)
+
+
+def as_objects(values: list[Any]) -> Any:
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
 
 
 def test_a_rollout_that_broke_has_no_token_to_learn_from() -> None:
