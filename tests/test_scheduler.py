@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from spoken_policy import SpokenPolicy
@@ -311,6 +313,26 @@ def test_a_tool_that_hangs_holds_nobody_up(tokenizer: TinyTokenizer, sure: Spoke
     assert kinds[TASKS[3]] is None
 
 
+def test_an_engine_that_does_not_answer_is_an_infrastructure_failure(tokenizer: TinyTokenizer) -> None:
+    class Silent(SpokenPolicy):
+        async def generate(self, prompt_ids: Any, params: SamplingParams, *, key: str | None = None) -> TokenOutput:
+            if not self.seeds:
+                self.seeds.append(None)
+                self.held[str(key)] += 1
+                await asyncio.sleep(60)
+            return await super().generate(prompt_ids, params, key=key)
+
+    silent = Silent(tokenizer, make_env(), TASKS)
+    found = collect(requests(1), make_env, silent, tokenizer, generate_seconds=2.0, retry_seconds=0.0)
+    assert max(f.attempts for f in found) == 2
+    assert [f.trajectory.infra_error for f in found] == [None] * 4
+    silent.seeds = []
+    (lost,) = collect(requests(1)[:1], make_env, silent, tokenizer, generate_seconds=0.1, retries=0)
+    assert lost.trajectory.infra_error is not None
+    assert lost.trajectory.infra_error["kind"] == "policy_timeout"
+    assert not silent.held
+
+
 def test_bugs_are_raised_and_nothing_is_left(
     tokenizer: TinyTokenizer, policy: SpokenPolicy, watched: type[Watched]
 ) -> None:
@@ -408,6 +430,33 @@ def test_a_scheduler_plays_step_after_step(tokenizer: TinyTokenizer, policy: Spo
 
 
 # Forks.
+
+
+def test_forks_are_not_kept_when_they_have_ended(tokenizer: TinyTokenizer, policy: SpokenPolicy) -> None:
+    every: WeakSet[LookupEnv] = WeakSet()
+
+    class Remembered(LookupEnv):
+        def reset(self, **options: Any) -> Any:
+            every.add(self)
+            return super().reset(**options)
+
+        def fork(self) -> ToolEnv:
+            twin = super().fork()
+            assert isinstance(twin, Remembered)
+            every.add(twin)
+            return twin
+
+    def made() -> Remembered:
+        return Remembered(dialect="hermes", hops=(1, 3))
+
+    async def play() -> None:
+        branching = Branching(width=3, surprise=0.0)
+        async with Scheduler(made, policy, tokenizer, concurrency=4, branching=branching) as scheduler:
+            assert len([finished async for finished in scheduler.run(requests())]) == 4 * len(requests())
+            gc.collect()
+            assert len(every) <= 4
+
+    asyncio.run(play())
 
 
 def test_forks_share_the_turns_before_and_make_a_tree(tokenizer: TinyTokenizer, policy: SpokenPolicy) -> None:

@@ -127,7 +127,7 @@ class Scheduler:
             await self._own.shutdown()
 
     async def run(self, requests: Iterable[Request]) -> AsyncIterator[Finished]:
-        """Play rollouts, and give each as soon as it has finished.
+        """Play rollouts, and give each as soon as it has finished. Several runs at a time do not count each other's.
 
         Args:
             requests: Taken one by one as there is room for them; there may be no end of them.

@@ -110,6 +110,7 @@ class Episodes:
     def __init__(self, make_env: Callable[[], ToolEnv]) -> None:
         self._make_env = make_env
         self._running: dict[int, ToolEnv] = {}
+        self._forks: set[int] = set()
         self._free: list[ToolEnv] = []
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -145,7 +146,9 @@ class Episodes:
         )
 
     def fork(self, number: int) -> int:
-        return self._keep(self._env(number).fork())
+        twin = self._keep(self._env(number).fork())
+        self._forks.add(twin)
+        return twin
 
     def finish(self, number: int, ending: str | None, failure: tuple[str, str] | None, agent: str | None) -> Trace:
         env = self._env(number)
@@ -154,15 +157,17 @@ class Episodes:
         elif ending is not None:
             env.truncate(ending)
         trace = env.trace(agent=agent)
-        self._running.pop(number, None)
-        env.close()
-        if trace.infra_error is None:  # whatever broke may be broken still
+        # Whatever broke may be broken still, and forks would add to those that were made.
+        again = trace.infra_error is None and number not in self._forks
+        self.close(number)
+        if again:
             with self._lock:
                 self._free.append(env)
         return trace
 
     def close(self, number: int) -> None:
         env = self._running.pop(number, None)
+        self._forks.discard(number)
         if env is not None:
             env.close()
 
