@@ -34,7 +34,7 @@ from tir_gym.replay_trace import env_of, replay_trace
 from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
 from tir_gym.viewer.app import make_app
-from tir_gym.viewer.changes import changes_of
+from tir_gym.viewer.changes import FieldChange, changes_of
 from tir_gym.viewer.episode import show_episode
 from tir_gym.viewer.lines import PAGE, SORTS, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
@@ -276,6 +276,26 @@ def test_changes_of_all_turns_are_the_change_of_the_episode(reader: Reader) -> N
                     assert value == (None if now is None else json.dumps(now, ensure_ascii=False))
         env.close()
     assert written
+
+
+def test_a_text_that_changed_is_compared_line_by_line() -> None:
+    changed = FieldChange("text", "a\nb\nc\nd\ne", "a\nb\nX\nd\ne\nf")
+    assert [line for line in changed.lines if line[0] != "…"] == [
+        (" ", "a"), (" ", "b"), ("-", "c"), ("+", "X"), (" ", "d"), (" ", "e"), ("+", "f"),
+    ]  # fmt: skip
+    assert FieldChange("name", '"one"', '"two"').lines == FieldChange("text", None, "a\nb").lines == ()
+
+
+def test_thoughts_are_apart_from_what_is_said(reader: Reader) -> None:
+    trace = reader.trace(ids(reader, "gold")[0])
+    said = trace.turns[-1].model_copy(
+        update={
+            "action": {"content": "", "reasoning_content": "first"},
+            "text": "<think>second</think>\nDone. <think>cut",
+        }
+    )
+    (*_, turn) = show_episode(trace.model_copy(update={"turns": (*trace.turns[:-1], said)})).turns
+    assert (turn.thoughts, turn.text) == (("first", "second", "cut"), "Done.")
 
 
 def test_who_wins_where_is_what_the_report_says(client: TestClient, folder: Path, capsys: Any) -> None:
