@@ -46,6 +46,10 @@ def model() -> Any:
     return tiny_model()
 
 
+all_kinds = pytest.mark.parametrize("make", ["local", "deterministic", "server"], indirect=True)
+"""Also the engine that reads prompts token by token; it takes longer."""
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, model: Any) -> Iterator[str]:
     """A server of the same model, in a process of its own."""
@@ -59,7 +63,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, model: Any) -> Iterator[str]:
             server.kill()
 
 
-@pytest.fixture(params=["local", "deterministic", "server"])
+@pytest.fixture(params=["local", "server"])
 def make(request: pytest.FixtureRequest, model: Any) -> Any:
     """An engine of the model, to be entered."""
     if request.param == "server":
@@ -98,8 +102,8 @@ def test_a_turn_is_what_the_model_says(make: Any, model: Any, temperature: float
     async def check() -> None:
         async with make() as engine:
             params = SamplingParams(max_tokens=12, temperature=temperature)
-            outputs = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts(10)))
-            for prompt, output in zip(prompts(10), outputs, strict=True):
+            outputs = await asyncio.gather(*(engine.generate(prompt, params) for prompt in prompts(6)))
+            for prompt, output in zip(prompts(6), outputs, strict=True):
                 assert (len(output.ids), output.finish, output.weight_version) == (12, "length", 0)
                 assert_from(model, prompt, output, temperature)
 
@@ -134,13 +138,14 @@ def test_a_turn_ends_with_the_context(make: Any, model: Any) -> None:
     asyncio.run(check())
 
 
+@all_kinds
 def test_rollouts_grow_turn_by_turn(make: Any, model: Any) -> None:
     """More of them than there are slots and rows, some with the same beginning, in any order."""
 
     async def rollout(engine: Any, number: int) -> None:
         random = np.random.default_rng(number)
         prompt = [*prompts(3, seed=5)[2], *random.integers(8, 500, size=number % 3).tolist()]
-        for turn in range(4):
+        for turn in range(3):
             params = SamplingParams(max_tokens=3 + number % 5, seed=100 * number + turn, stop_ids=(7, 8, 9))
             output = await engine.generate(prompt, params, key=f"rollout {number}")
             assert_from(model, prompt, output)
@@ -151,18 +156,19 @@ def test_rollouts_grow_turn_by_turn(make: Any, model: Any) -> None:
     async def check() -> None:
         async with make() as engine:
             engine.release("never heard of")
-            await asyncio.gather(*(rollout(engine, number) for number in range(14)))
+            await asyncio.gather(*(rollout(engine, number) for number in range(9)))
 
     asyncio.run(check())
 
 
+@all_kinds
 def test_the_seed_decides_and_not_who_is_sampled_beside(make: Any) -> None:
     async def check() -> None:
         prompt, params = prompts(4)[3], SamplingParams(max_tokens=20, seed=3)
         async with make() as engine:
             alone = await engine.generate(prompt, params)
         async with make() as engine:
-            others = [engine.generate(p, SamplingParams(max_tokens=9 + i)) for i, p in enumerate(prompts(9, seed=2))]
+            others = [engine.generate(p, SamplingParams(max_tokens=9 + i)) for i, p in enumerate(prompts(6, seed=2))]
             *_, beside, other = await asyncio.gather(
                 *others, engine.generate(prompt, params), engine.generate(prompt, SamplingParams(max_tokens=20, seed=4))
             )
@@ -305,14 +311,14 @@ def test_any_architecture_is_sampled_as_it_is(architecture: Any) -> None:
     model = architecture().eval()
 
     async def rollout(engine: Any, prompt: list[int]) -> None:
-        for turn in range(3):
-            output = await engine.generate(prompt, SamplingParams(max_tokens=14, seed=turn), key=str(prompt[0]))
+        for turn in range(2):
+            output = await engine.generate(prompt, SamplingParams(max_tokens=12, seed=turn), key=str(prompt[0]))
             assert_from(model, prompt, output)
             prompt = [*prompt, *output.ids.tolist(), 3, 4, 5]
 
     async def check() -> None:
         async with LocalEngine(model, max_slots=4) as engine:
-            await asyncio.gather(*(rollout(engine, prompt) for prompt in prompts(6)))
+            await asyncio.gather(*(rollout(engine, prompt) for prompt in prompts(3)))
             await check_parity(engine, model)
 
     asyncio.run(check())
@@ -419,12 +425,12 @@ def test_turns_under_way_go_on_over_new_weights(model: Any) -> None:
     async def check() -> None:
         own = tiny_model()
         async with LocalEngine(own) as engine:
-            turn = asyncio.create_task(engine.generate([3, 4], SamplingParams(max_tokens=250), key="a"))
+            turn = asyncio.create_task(engine.generate([3, 4], SamplingParams(max_tokens=120), key="a"))
             while engine.usage.sampled < 20:
                 await asyncio.sleep(0.001)
             await engine.update(tiny_model(1).state_dict(), 1)
             output = await turn
-            assert (len(output.ids), output.weight_version) == (250, 1)
+            assert (len(output.ids), output.weight_version) == (120, 1)
             before = engine.usage.forwarded
             again = [3, 4, *output.ids[:10].tolist()]
             fresh = await engine.generate(again, SamplingParams(max_tokens=1), key="a")

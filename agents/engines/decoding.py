@@ -1,8 +1,9 @@
 """The model's forward pass over rows of a cache: one token of each row, or many tokens of a few.
 
-On a CPU a token's result must not depend on what is computed beside it, where the libraries allow that: matrix products
-are invariant from a few rows on, attention at even widths. So steps have `_FEWEST` rows at least and see widths in
-multiples of `_WIDTH`. On CUDA the one-token step is recorded as a graph for each shape and played back.
+Where a token's result must not depend on what is computed beside it, the libraries' own habits are used: matrix
+products treat each row alike from a few rows on, and attention at even widths. So such steps have `_FEWEST` rows at
+least, and all see widths in multiples of `_WIDTH`. On CUDA the one-token step is recorded as a graph for each shape and
+played back.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Decoder:
 
     Args:
         model: Any causal language model of transformers whose layers attend to the whole past or a window of it.
+        invariant: Compute a row of the one-token step alike whatever the other rows are; see `demand_invariance`.
         compile: Let `torch.compile` make the one-token step.
         cuda_graphs: Record and play back the one-token step; on CUDA only.
 
@@ -36,12 +38,15 @@ class Decoder:
         UsageError: The model's layers are of another kind, or graphs are asked for without CUDA.
     """
 
-    def __init__(self, model: PreTrainedModel, *, compile: bool = False, cuda_graphs: bool = False) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, invariant: bool = False, compile: bool = False, cuda_graphs: bool = False
+    ) -> None:
         self.model = model
         self.device = torch.device(model.device)
         if cuda_graphs and self.device.type != "cuda":
             raise UsageError(f"cuda_graphs=True: the model is on {self.device}; move it to CUDA, or leave them out")
         self.cache = KeyValues()
+        self._fewest = _FEWEST if invariant else 1
         config = model.config.get_text_config()
         self.context = int(getattr(config, "max_position_embeddings", 1 << 20))
         """Tokens that a sequence can have."""
@@ -124,7 +129,7 @@ class Decoder:
 
     def room(self, rows: int, columns: int) -> None:
         """See to it that the cache has this many rows and columns that count."""
-        rows = max(self._padded(rows), _FEWEST)
+        rows = self._padded(rows)
         columns += 1  # the scratch one
         if rows > self.cache.rows or columns > self.cache.columns:
             wide = self._wide(columns, _WIDTH if self._graphs is None else _GRAPH_WIDTH, limit=False)
@@ -195,8 +200,8 @@ class Decoder:
     def _padded(self, n: int) -> int:
         """Rows of a step: on CUDA in powers of two, so that there are few graphs."""
         if self._graphs is not None:
-            return max(_FEWEST, 1 << (n - 1).bit_length())
-        return max(_FEWEST, n)
+            return 1 << (n - 1).bit_length()
+        return max(self._fewest, n)
 
     def _wide(self, columns: int, multiple: int, *, limit: bool = True) -> int:
         wide = -(-columns // multiple) * multiple

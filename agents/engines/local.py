@@ -75,7 +75,7 @@ class LocalEngine:
             raise UsageError(f"max_slots={max_slots}, kept={kept}, chunk={chunk}: at least 1, 0 and 1")
         on_cuda = model.device.type == "cuda"
         graphs = on_cuda and not compile if cuda_graphs is None else cuda_graphs
-        decoder = Decoder(model, compile=compile, cuda_graphs=graphs)
+        decoder = Decoder(model, invariant=deterministic, compile=compile, cuda_graphs=graphs)
         self.model = model
         self.context = min(decoder.context, context or decoder.context)
         self.deterministic = deterministic
