@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import shutil
 import time
@@ -29,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from tir_gym.advantages import get_estimator
-from tir_gym.metrics import Estimate, wilson
-from tir_gym.metrics.intervals import bootstrap_ratios
+from tir_gym.metrics import Estimate
+from tir_gym.metrics.intervals import bootstrap_ratios, score_interval
 from tir_gym.rewards import RewardSpec, get_reward
 
 ENV = "tir_gym/Lookup-v0"
@@ -144,8 +145,7 @@ def run_all(asked: argparse.Namespace) -> None:
                 if (arm, seed, length) in done:
                     continue
                 line = run_one(asked, policy, arm, seed, length)
-                with (asked.out / "results.jsonl").open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                record(asked.out, line)
                 last = line["points"][-1]
                 print(
                     f"{length} {arm} seed {seed}: greedy {last['greedy']:.3f}, sampled {last['sampled']:.3f} after "
@@ -269,6 +269,16 @@ def same_study(asked: argparse.Namespace) -> None:
 # What came out.
 
 
+def record(folder: Path, line: dict[str, Any]) -> None:
+    """Add a finished run, on a line of its own also after one that a kill cut off."""
+    with (folder / "results.jsonl").open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(line).encode() + b"\n")
+
+
 def results(folder: Path) -> list[dict[str, Any]]:
     """The finished runs; a line that was cut off by a kill is left out."""
     file = folder / "results.jsonl"
@@ -286,16 +296,17 @@ def at(points: Sequence[dict[str, float]], tokens: float, name: str) -> float:
     return float(np.interp(tokens, [point["tokens"] for point in points], [point[name] for point in points]))
 
 
-def over_seeds(values: Sequence[float], held_out: int) -> Estimate | None:
+def over_seeds(values: Sequence[float], held_out: int) -> Estimate:
     """The mean over seeds and its 95% interval: runs are resampled, because a seed's luck is larger than its tasks'.
 
     With one seed, Wilson's interval over its tasks, which says nothing of other seeds.
     """
     if len(values) == 1:
-        return wilson(round(values[0] * held_out), held_out)
+        low, high = score_interval(values[0], held_out)
+        return Estimate(value=values[0], low=low, high=high, n=held_out)
     column = np.array(values, dtype=np.float64)[:, None]
-    low, high = bootstrap_ratios(column, np.ones_like(column))
-    return Estimate(value=float(column.mean()), low=float(low[0]), high=float(high[0]), n=len(values))
+    lows, highs = bootstrap_ratios(column, np.ones_like(column))
+    return Estimate(value=float(column.mean()), low=float(lows[0]), high=float(highs[0]), n=len(values))
 
 
 def tables(lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -327,7 +338,6 @@ def tables(lines: Sequence[dict[str, Any]]) -> list[str]:
 def row(arm: str, runs: Sequence[dict[str, Any]], end: int) -> list[str]:
     def cell(name: str, tokens: float) -> str:
         found = over_seeds([at(run["points"], tokens, name) for run in runs], runs[0]["held_out"])
-        assert found is not None
         return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
     def mean(values: Sequence[float]) -> float:
