@@ -32,14 +32,16 @@ class Shape:
     """Characters of a name that fit into a box."""
     words: int
     """Characters of arguments that fit."""
+    beside: bool
+    """Whether there is room for a status beside the name; else it stands before the arguments."""
 
     @property
     def width(self) -> int:
         return 2 * self.box + self.gap + 2
 
 
-WIDE = Shape(box=208, gap=130, name=24, words=31)
-NARROW = Shape(box=138, gap=68, name=15, words=20)
+WIDE = Shape(box=208, gap=130, name=24, words=31, beside=True)
+NARROW = Shape(box=138, gap=68, name=14, words=20, beside=False)
 
 _ROW = 46
 _HEIGHT = 38
@@ -130,6 +132,8 @@ def _gold(shape: Shape, row: int, gold: ShownGold | None, score: float | None) -
 
 def _box(shape: Shape, x: int, row: int, name: str, words: str, tag: str, status: str) -> str:
     y = _TOP + row * _ROW
+    if status and not shape.beside:
+        words, status = f"{status}: {words}", ""
     room = shape.name - (len(status) + 1 if status else 0)
     parts = [
         f'<rect x="{x}" y="{y}" width="{shape.box}" height="{_HEIGHT}" rx="5"/>',
