@@ -31,6 +31,7 @@ from tir_gym.rollout import (
     Request,
     SamplingParams,
     Scheduler,
+    ThreadWorkers,
     TokenOutput,
     Trajectory,
     collect,
@@ -397,6 +398,27 @@ def test_leaving_in_the_middle_closes_everything(
     asyncio.run(play())
     assert not policy.held
     assert watched.most > 6  # forks that waited are among those that were closed
+
+
+def test_workers_of_ones_own_go_on_without_what_was_broken_off(
+    tokenizer: TinyTokenizer, policy: SpokenPolicy, watched: type[Watched]
+) -> None:
+    async def play() -> None:
+        workers = ThreadWorkers(watched, threads=2)
+        for _ in range(3):
+            branching = Branching(width=3, surprise=0.0)
+            async with Scheduler(workers, policy, tokenizer, concurrency=6, branching=branching) as scheduler:
+                async for _ in scheduler.run(requests()):
+                    break
+            for _ in range(500):  # a tool that was running is waited for
+                if not watched.living:
+                    break
+                await asyncio.sleep(0.01)
+            assert not watched.living
+        await workers.shutdown()
+
+    asyncio.run(play())
+    assert not policy.held
 
 
 def test_ctrl_c_leaves_nothing_running() -> None:

@@ -19,6 +19,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -245,11 +246,14 @@ class _Run:
                 return
             task = asyncio.create_task(self._player.play(start, self._forks.append))
             self._playing.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(partial(self._done, start))
 
-    def _done(self, task: asyncio.Task[Finished]) -> None:
+    def _done(self, start: Request | Rollout, task: asyncio.Task[Finished]) -> None:
         self._playing.discard(task)
-        if not task.cancelled():
+        if task.cancelled():
+            if isinstance(start, Rollout):
+                self._player.drop(start)  # it may not have come to its first step
+        else:
             error = task.exception()
             if error is None:
                 self._finished.append(task.result())
