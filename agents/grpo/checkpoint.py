@@ -81,7 +81,8 @@ def checkpoints(run: Path) -> list[Path]:
 
 def last_checkpoint(run: Path) -> Path | None:
     """The newest one; `None` where the run was broken off before its first."""
-    return (checkpoints(run) or [None])[-1]
+    found = checkpoints(run)
+    return found[-1] if found else None
 
 
 def load_progress(checkpoint: Path) -> Progress:
