@@ -66,6 +66,7 @@ bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/advantages.py
 	$(BIN)/python benchmarks/rollouts.py
+	$(BIN)/python benchmarks/engines.py
 	$(BIN)/python benchmarks/jail.py
 	$(BIN)/python benchmarks/sql.py
 	$(BIN)/python benchmarks/mcp_calls.py

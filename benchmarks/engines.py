@@ -4,7 +4,7 @@ python benchmarks/engines.py                   # a model of 1 M parameters, rand
 python benchmarks/engines.py --model FOLDER    # another one; on CUDA where there is one, then per second
 
 One turn: prompts of 100 tokens in groups of 8, 100 tokens sampled. Rollouts: 4 turns of 25 tokens, 20 tokens of context
-between them, as an environment answers; with what the engine keeps of the turn before, and without.
+between them, as an environment answers.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def one_turn(model: Any, batch: int, clock: Any, **options: Any) -> float:
     return asyncio.run(run())
 
 
-def rollouts(model: Any, batch: int, clock: Any, *, keep: bool = True, **options: Any) -> float:
+def rollouts(model: Any, batch: int, clock: Any, **options: Any) -> float:
     async def rollout(engine: LocalEngine, number: int, prompt: list[int], answers: np.ndarray) -> None:
         for turn in range(TURNS):
             params = SamplingParams(max_tokens=SAID, seed=TURNS * number + turn)
@@ -113,8 +113,6 @@ def rollouts(model: Any, batch: int, clock: Any, *, keep: bool = True, **options
 
     async def run() -> float:
         async with LocalEngine(model, max_slots=batch, **options) as engine:
-            if not keep:
-                forget_everything(engine)
             given = np.repeat(prompts(model, -(-batch // GROUP), PROMPT), GROUP, axis=0)[:batch].tolist()
             answers = prompts(model, batch * TURNS, ANSWERED).reshape(batch, TURNS, ANSWERED)
             began = clock()
@@ -124,19 +122,12 @@ def rollouts(model: Any, batch: int, clock: Any, *, keep: bool = True, **options
     return asyncio.run(run())
 
 
-def forget_everything(engine: LocalEngine) -> None:
-    """Let no turn find keys and values of an earlier one."""
-    batch = engine._batch
-    batch._common = lambda prompt: np.zeros(batch._rows, dtype=np.int64)  # type: ignore[method-assign]
-
-
 ARMS: dict[str, Any] = {
     "generate of transformers, one turn": by_generate,
     "local, one turn": one_turn,
     "local, one turn, deterministic": lambda *given: one_turn(*given, deterministic=True),
     "local, rollouts": rollouts,
     "local, rollouts, deterministic": lambda *given: rollouts(*given, deterministic=True),
-    "local, rollouts, nothing kept": lambda *given: rollouts(*given, keep=False),
 }
 
 

@@ -112,36 +112,10 @@ def test_the_probe_finds_the_output_matrix_that_a_tied_model_keeps(tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def call() -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
-    """Messages, tools, and the call that solves the first hop of a task of Lookup's, as text."""
-    env = LookupEnv(dialect="hermes", hops=(1, 1))
-    messages, info = env.reset(options={"task": "train/0"})
-    text, calls = next(iter(info["oracle"].script()))
-    tools = [
-        {"type": "function", "function": {"name": call.name, "parameters": {"type": "object"}}} for call in calls[:1]
-    ]
-    return [dict(message) for message in messages], tools, get_dialect("hermes").render(text, calls[:1])
-
-
-@pytest.fixture(scope="module")
-def served(
-    tmp_path_factory: pytest.TempPathFactory, call: tuple[list[dict[str, Any]], list[dict[str, Any]], str]
-) -> Iterator[tuple[str, Path, Any]]:
-    """vLLM's server with a model that has learned one call by heart: base URL, folder, model."""
-    messages, tools, said = call
-    tokenizer, model = tiny_tokenizer(), tiny_model(5, context=1024)
-    prompt = list(tokenizer.encode(tokenizer.render(messages, tools, reply=True)))
-    answer = [*tokenizer.encode(said), *tokenizer.stop_ids]
-    ids = torch.tensor([[*prompt, *answer]])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(200):
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        loss = torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05, "the model has not learned its call"
-    folder = save(tmp_path_factory.mktemp("served"), model.eval())
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path, Any]]:
+    """vLLM's server: base URL, folder of the model, the model."""
+    model = tiny_model(5, context=1024)
+    folder = save(tmp_path_factory.mktemp("served"), model)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -204,28 +178,6 @@ def test_a_server_takes_and_gives_token_ids(served: tuple[str, Path, Any]) -> No
     asyncio.run(check())
 
 
-def test_the_tool_parser_reads_what_the_policy_says(
-    served: tuple[str, Path, Any], call: tuple[list[dict[str, Any]], list[dict[str, Any]], str]
-) -> None:
-    url, _, _ = served
-    messages, tools, said = call
-    body = {"model": "tiny", "messages": messages, "tools": tools, "temperature": 0, "return_token_ids": True}
-    request = urllib.request.Request(
-        f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        answer = json.load(response)
-    tokenizer = tiny_tokenizer()
-    # The server renders and tokenizes a conversation as rollouts do here.
-    assert answer["prompt_token_ids"] == list(tokenizer.encode(tokenizer.render(messages, tools, reply=True)))
-    ids = answer["choices"][0]["token_ids"]
-    assert tokenizer.decode([id for id in ids if id not in tokenizer.stop_ids]) == said
-    (ours,) = get_dialect("hermes").parse(said).items
-    (theirs,) = answer["choices"][0]["message"]["tool_calls"]
-    assert theirs["function"]["name"] == ours.name
-    assert json.loads(theirs["function"]["arguments"]) == dict(ours.arguments)
-
-
 def test_a_server_loads_new_weights_from_a_folder(served: tuple[str, Path, Any], tmp_path: Path) -> None:
     url, folder, model = served
     other = tiny_model(6, context=1024)
@@ -240,3 +192,57 @@ def test_a_server_loads_new_weights_from_a_folder(served: tuple[str, Path, Any],
             await check_parity(engine, model)
 
     asyncio.run(check())
+
+
+def test_the_tool_parser_reads_what_the_policy_says(served: tuple[str, Path, Any], tmp_path: Path) -> None:
+    """The server's chat route makes tool calls of what a policy says in our dialect, once it has learned a call."""
+    url, folder, _ = served
+    env, tokenizer = LookupEnv(dialect="hermes", hops=(1, 1)), tiny_tokenizer()
+    messages, info = env.reset(options={"task": "train/0"})
+    text, calls = next(iter(info["oracle"].script()))
+    said = get_dialect("hermes").render(text, calls[:1])
+    tool = {"type": "function", "function": {"name": calls[0].name, "parameters": {"type": "object"}}}
+    body = {"model": "tiny", "messages": list(messages), "temperature": 0, "max_tokens": 60, "return_token_ids": True}
+    # Without tools it renders and tokenizes as rollouts do; it writes tools with fields that nobody gave.
+    assert chat(url, body)["prompt_token_ids"] == tokenizer.encode(tokenizer.render(messages, (), reply=True))
+    body["tools"] = [tool]
+    prompt = chat(url, body)["prompt_token_ids"]
+    pupil = tiny_model(5, context=1024)
+    learn(pupil, prompt, [*tokenizer.encode(said), *tokenizer.stop_ids])
+
+    async def load(weights: Path, version: int) -> None:
+        async with ServerEngine("tiny", url) as engine:
+            await engine.update(weights, version)
+
+    asyncio.run(load(save(tmp_path / "pupil", pupil), 3))
+    (choice,) = chat(url, body)["choices"]
+    asyncio.run(load(folder, 4))
+    assert tokenizer.decode([id for id in choice["token_ids"] if id not in tokenizer.stop_ids]) == said
+    (ours,) = get_dialect("hermes").parse(said).items
+    (theirs,) = choice["message"]["tool_calls"]
+    assert theirs["function"]["name"] == ours.name == calls[0].name
+    assert json.loads(theirs["function"]["arguments"]) == dict(ours.arguments) == dict(calls[0].arguments)
+
+
+def chat(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"{url}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        answer: dict[str, Any] = json.load(response)
+    return answer
+
+
+def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
+    """One answer to one prompt, by heart."""
+    ids = torch.tensor([[*prompt, *answer]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(200):
+        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits, ids[0, len(prompt) :])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if float(loss) < 0.01:
+            return
+    raise AssertionError(f"the model has not learned its call: loss {float(loss):.3f}")
