@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "train" / "first"
     run.mkdir(parents=True)
     lines = [json.dumps({"step": i, "success": i / 40, "kl": 0.01 * i, "seconds_sample": 1.0}) for i in range(40)]
-    (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 39, "success": 0.5}', '{"step": 40, "su']))
+    (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 39, "success": 0.5}', '{"step": 40, "su":']))
     return folder
 
 
@@ -318,6 +318,11 @@ def test_learning_curves_are_the_log(folder: Path, client: TestClient) -> None:
     assert [point.y for point in plots["success"].curves[0].points][:39] == [i / 40 for i in range(39)]
     page = client.get("/training").text
     assert "Entropy, KL and clipping" in page
+    before = client.get("/pulse?training=1").text
+    with path.open("a") as log:
+        log.write(" 0.9}\n")  # the line that was cut off is whole now
+    assert client.get("/pulse?training=1").text != before
+    assert read_log(name, path).rows[-1] == {"step": 40.0, "su": 0.9}
     assert "train/first" in page
 
 

@@ -208,11 +208,16 @@ def test_two_runs_are_compared(page: Page, address: str) -> None:
     shot(page, "compare")
 
 
-def test_training_runs_lie_over_each_other(page: Page, address: str) -> None:
+def test_training_runs_lie_over_each_other_and_grow(page: Page, address: str, store: Path) -> None:
     open_page(page, f"{address}/training")
     assert page.locator("details[open] figure").count() >= 6
     expect(page.locator("figure").first.locator("path.line")).to_have_count(2)
     shot(page, "training")
+    told = page.locator("p", has_text="first: 120 steps")
+    with (store.parent / "first" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 120, "success": 1.0}\n')
+    expect(told).to_have_count(0, timeout=60_000)
+    expect(page.locator("p", has_text="first: 121 steps")).to_be_visible()
     page.get_by_role("checkbox", name="second").uncheck()
     page.wait_for_url("**log=first**")
     expect(page.locator("figure").first.locator("path.line")).to_have_count(1)

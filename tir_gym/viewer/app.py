@@ -107,7 +107,7 @@ class _Viewer:
             agents=sorted({run.agent for run in every}),
             wanted={"q": text, "env": env, "agent": agent, "sort": sort},
             live=True,
-            training=bool(find_logs(self._folders)),
+            training=not every and bool(find_logs(self._folders)),
         )
 
     def run(self, request: Request) -> Response:
@@ -265,9 +265,10 @@ class _Viewer:
         )
 
     def pulse(self, request: Request) -> Response:
-        """A text that changes when there is something new to show."""
-        sizes = [path.stat().st_size for _, path in find_logs(self._folders)]
-        return PlainTextResponse(f"{self._reader.pulse()}/{sum(sizes)}")
+        """A text that changes when there is something new to show, in the store or in the logs."""
+        if "training" not in request.query_params:
+            return PlainTextResponse(self._reader.pulse())
+        return PlainTextResponse(str(sum(path.stat().st_size for _, path in find_logs(self._folders))))
 
     # How it is done.
 

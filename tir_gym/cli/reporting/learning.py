@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ _DEPTH = 4
 """Folders below the one that was named in which a log is looked for."""
 _MOST = 200
 """Logs that are found."""
+_FOLDERS = 5000
+"""Folders that are looked into, so that a store in somebody's home does not search all of it."""
 _BINS = 60
 """Points of a curve; beyond that neighbouring steps are put together, and stand at the first of them."""
 
@@ -60,9 +63,10 @@ def find_logs(folders: Iterable[Path]) -> list[tuple[str, Path]]:
     """Name and place of the logs under some folders, by name; links and hidden folders are not followed."""
     found: dict[Path, str] = {}
     for top in folders:
-        waiting = [(top, 0)]
-        while waiting and len(found) < _MOST:
-            folder, depth = waiting.pop()
+        waiting, seen = deque([(top, 0)]), 0
+        while waiting and len(found) < _MOST and seen < _FOLDERS:
+            folder, depth = waiting.popleft()  # the nearest folders first
+            seen += 1
             try:
                 entries = sorted(folder.iterdir())
             except OSError:

@@ -99,7 +99,7 @@
     if (document.hidden) return;
     const busy = document.activeElement?.matches("#main input, #main select") || document.querySelector("#main :checked[name=run]");
     try {
-      const now = await (await fetch("/pulse", { credentials: "same-origin" })).text();
+      const now = await (await fetch(document.body.dataset.pulse, { credentials: "same-origin" })).text();
       if (pulse !== null && now !== pulse && !busy) {
         const answer = await fetch(location.href, { credentials: "same-origin" });
         if (!answer.ok) return;
