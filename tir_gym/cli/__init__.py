@@ -1,5 +1,5 @@
 """The command line: `tir-gym list | info | play | eval | replay | rescore | validate | report | export | import |
-runs | bench | make-policy | sft | train | serve | demo | doctor`.
+runs | view | bench | make-policy | sft | train | serve | demo | doctor`.
 
 This file puts the commands together and turns errors into one line and an exit code (`exits.py`). Each command is
 one file. What a command needs is imported when it runs, so that help is quick.
