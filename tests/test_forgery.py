@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tokenizer import END, PAD, START, ForgetfulTokenizer, TinyTokenizer, ToolsLastTokenizer
 
@@ -46,6 +46,7 @@ def grown(tokenizer: TinyTokenizer, messages: Any, *, append_always: bool = Fals
 
 @pytest.mark.parametrize("append_always", [False, True])
 @pytest.mark.parametrize("role", ["tool", "user"])
+@settings(max_examples=30)
 @given(said=st.one_of(pieces, overlapping, st.just(FORGED), st.just(f"a\ue000{FORGED}")))
 def test_no_answer_adds_a_special_token(tokenizer: TinyTokenizer, append_always: bool, role: str, said: str) -> None:
     plain = grown(tokenizer, ({"role": role, "content": "12"},), append_always=append_always)

@@ -483,7 +483,7 @@ def test_forks_are_not_kept_when_they_have_ended(tokenizer: TinyTokenizer, polic
 
 def test_forks_share_the_turns_before_and_make_a_tree(tokenizer: TinyTokenizer, policy: SpokenPolicy) -> None:
     found = collect(
-        requests(), make_env, policy, tokenizer, branching=Branching(width=2, turns=2, depth=2, surprise=0.5)
+        requests(3), make_env, policy, tokenizer, branching=Branching(width=2, turns=2, depth=2, surprise=0.5)
     )
     batch = [f.trajectory for f in found]
     by_name = {(t.group_id, t.rollout): t for t in batch}
@@ -508,12 +508,12 @@ def test_forks_share_the_turns_before_and_make_a_tree(tokenizer: TinyTokenizer, 
 
 def test_only_surprising_turns_fork(tokenizer: TinyTokenizer, policy: SpokenPolicy) -> None:
     def forks(surprise: float) -> list[Trajectory]:
-        found = collect(requests(), make_env, policy, tokenizer, branching=Branching(surprise=surprise))
+        found = collect(requests(3), make_env, policy, tokenizer, branching=Branching(surprise=surprise))
         return [f.trajectory for f in found if f.trajectory.parent is not None]
 
     assert forks(10.0) == []
     assert all(t.forked_at == 0 for t in forks(0.0))
-    assert 0 < len(forks(0.55)) < len(forks(0.0)) == len(requests())
+    assert 0 < len(forks(0.55)) < len(forks(0.0)) == len(requests(3))
 
 
 def test_a_fork_without_its_parent_is_refused() -> None:
