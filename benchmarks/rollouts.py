@@ -1,6 +1,6 @@
 """Rollouts that go on by themselves against rollouts that take turns together, with tools as slow as sampling.
 
-python benchmarks/rollouts.py                    # an engine that sleeps, so that a busy machine does not blur it
+python benchmarks/rollouts.py                    # an engine that sleeps, so that a busy machine blurs it less
 python benchmarks/rollouts.py --engine local     # a tiny model on this machine's processor
 
 Both versions play the same requests with the same engine, environments and number of threads. With a turn barrier, all
