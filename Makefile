@@ -70,6 +70,7 @@ bench: $(DEV) ## Measure what docs/benchmarks.md reports
 	$(BIN)/python benchmarks/jail.py
 	$(BIN)/python benchmarks/sql.py
 	$(BIN)/python benchmarks/mcp_calls.py
+	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/viewer.py
 
 constraints: ## Resolve all dependencies afresh and write constraints.txt
