@@ -28,4 +28,4 @@ fi
 export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} # GB; models here need next to nothing
 export VLLM_CPU_OMP_THREADS_BIND=${VLLM_CPU_OMP_THREADS_BIND:-nobind} # else it sits on one core, however busy that is
 export TOKENIZERS_PARALLELISM=false
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -p no:xdist tests/test_vllm_engine.py "$@"
+exec "$venv/bin/python" -m pytest -p no:cacheprovider -p no:xdist tests/test_vllm_engine.py "$@"
