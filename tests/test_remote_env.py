@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import pickle
@@ -176,7 +175,6 @@ def test_snapshots_that_nobody_holds_are_let_go_of() -> None:
         env.reset(seed=1)
         for _ in range(10):
             env.snapshot()
-            gc.collect()
         held = [env.snapshot() for _ in range(3)]
         with pytest.raises(InfrastructureError, match="let go of some"):
             env.snapshot()
