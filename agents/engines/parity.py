@@ -27,9 +27,10 @@ class ParityReport:
     """How far an engine is from a model."""
 
     largest: float
-    """Difference of a log-probability, in nats."""
+    """Difference of a log-probability: in nats, or as a share of it where it lies beyond one nat, since rounding grows
+    with what is rounded."""
     mean: float
-    """Absolute difference, in nats."""
+    """Of these differences."""
     tokens: int
     """How many were compared."""
     weight_version: int
@@ -54,13 +55,13 @@ async def check_parity(
     """Compare, and stop where they differ.
 
     In float32 the largest difference counts. In lower precision single tokens differ by rounding alone, so the mean
-    absolute difference counts.
+    difference counts.
 
     Args:
         engine: Its `logprobs` are asked for.
         model: What it should sample from; its own forward pass is the measure.
         probes: Sequences of at least two tokens, best from rollouts; four of random tokens by default.
-        tolerance: In nats; 1e-5 where the model is float32, else 1e-3. Give 1e-3 for a float32 model whose engine is
+        tolerance: See `ParityReport`; 1e-5 where the model is float32, else 1e-3. Give 1e-3 for a float32 model whose engine is
             not.
 
     Raises:
@@ -80,7 +81,7 @@ async def check_parity(
         )
     version = engine.weight_version
     pairs = [((await engine.logprobs(ids))[1:], model_logprobs(model, ids)[1:]) for ids in sequences]
-    gaps = np.concatenate([np.abs(ours.astype(np.float64) - theirs) for ours, theirs in pairs])
+    gaps = np.concatenate([_gaps(ours, theirs) for ours, theirs in pairs])
     report = ParityReport(float(gaps.max()), float(gaps.mean()), len(gaps), version)
     found = report.largest if single else report.mean
     if not found <= limit:
@@ -111,6 +112,10 @@ def random_probes(model: PreTrainedModel, *, count: int = 4, length: int = 48) -
     return [ids.astype(np.int32) for ids in np.random.default_rng(0).integers(config.vocab_size, size=(count, most))]
 
 
+def _gaps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.abs(ours.astype(np.float64) - theirs) / np.maximum(1.0, np.abs(theirs.astype(np.float64)))
+
+
 def _explained(
     engine: Engine,
     model: PreTrainedModel,
@@ -120,7 +125,7 @@ def _explained(
     single: bool,
     limit: float,
 ) -> str:
-    gaps = [np.nan_to_num(np.abs(ours - theirs), nan=np.inf) for ours, theirs in pairs]
+    gaps = [np.nan_to_num(_gaps(ours, theirs), nan=np.inf) for ours, theirs in pairs]
     probe = int(np.argmax([gap.max() for gap in gaps]))
     at = int(gaps[probe].argmax())
     ours, theirs = pairs[probe][0][at], pairs[probe][1][at]
