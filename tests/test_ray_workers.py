@@ -118,8 +118,8 @@ def test_replies_say_which_weights_they_answer(cluster: Any) -> None:
             twin = await workers.fork(opened.handle)
             assert (await workers.step(twin, "A1", weight_version=version)).weight_version == version
             workers.close(twin)
-        workers.close(opened.handle)
-        with pytest.raises(InfrastructureError):
+        assert (await workers.finish(opened.handle, ending="enough")).ending == "enough"
+        with pytest.raises(InfrastructureError, match="no episode"):
             await workers.step(opened.handle, "A1", weight_version=1)
         with pytest.raises(UsageError, match="no task 'nonsense'"):
             await workers.open(seed=None, task="nonsense")
