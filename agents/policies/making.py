@@ -154,7 +154,7 @@ def no_bars() -> Iterator[None]:
     """Without transformers' progress bars, which would stand for a blink on the terminal and for good in a log."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
