@@ -310,7 +310,7 @@ _MATCHTIR: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick-cpu": {
-        "steps": 30,
+        "steps": 40,
         "env": {"options": {"hops": [1, 3], "branches": 1, "distractors": 1}},
         "rollout": {"max_tokens": 48, "context": 1024},
         "model": {"micro_tokens": 4096},
