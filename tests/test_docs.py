@@ -59,7 +59,11 @@ def test_new_environment_shows_the_card() -> None:
     assert card.startswith(shown.text), "what is published in the card comes after what is written by hand"
 
 
-RUN = [block for page in ("README.md", "docs/sandboxes.md", "docs/server.md") for block in blocks(CHECKOUT / page, "python")]
+RUN = [
+    block
+    for page in ("README.md", "docs/sandboxes.md", "docs/server.md")
+    for block in blocks(CHECKOUT / page, "python")
+]
 
 
 @pytest.mark.parametrize("block", RUN, ids=str)

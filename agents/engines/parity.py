@@ -61,8 +61,8 @@ async def check_parity(
         engine: Its `logprobs` are asked for.
         model: What it should sample from; its own forward pass is the measure.
         probes: Sequences of at least two tokens, best from rollouts; four of random tokens by default.
-        tolerance: See `ParityReport`; 1e-5 where the model is float32, else 1e-3. Give 1e-3 for a float32 model whose engine is
-            not.
+        tolerance: See `ParityReport`; 1e-5 where the model is float32, else 1e-3. Give 1e-3 for a float32 model whose
+            engine is not.
 
     Raises:
         ParityError: They differ by more, or a value is not a number.
