@@ -4,7 +4,7 @@
 #     tests/docker.sh [PYTHON]
 #
 # There is no registry to ask here, so the base is the root file system of `container_engine.sh` with pip in it, and pip
-# finds its packages in docker/wheels, which this makes. Exits with 77 where no engine can be had.
+# finds its packages in deploy/wheels, which this makes. Exits with 77 where no engine can be had.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -21,17 +21,17 @@ echo "collecting packages ..."
 # What is committed, and what is not yet but would be.
 git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -e "$1" ] || echo "$1"' _ {} |
     tar -c -T - | tar -x -C "$context"
-mkdir -p "$context/docker/wheels" "$context/base"
-"$python" -m pip wheel --quiet --disable-pip-version-check -w "$context/docker/wheels" \
+mkdir -p "$context/deploy/wheels" "$context/base"
+"$python" -m pip wheel --quiet --disable-pip-version-check -w "$context/deploy/wheels" \
     -c constraints.txt '.[server,mcp]' 'hatchling>=1.27'
-rm -f "$context"/docker/wheels/tir_gym-*.whl # the image builds its own
+rm -f "$context"/deploy/wheels/tir_gym-*.whl # the image builds its own
 cp -r "$("$python" -c 'import pip, pathlib; print(pathlib.Path(pip.__file__).parent)')" "$context/base/pip"
 printf 'FROM tir-gym/rootfs:latest\nCOPY pip /usr/lib/python3/dist-packages/pip\n' >"$context/base/Dockerfile"
 
 export DOCKER_BUILDKIT=0
 docker build --quiet --network none -t tir-gym/python "$context/base"
-docker build --quiet --network none -t tir-gym -f "$context/docker/Dockerfile" \
-    --build-arg BASE=tir-gym/python --build-arg "PIP_OPTIONS=--no-index --find-links /src/docker/wheels" "$context"
+docker build --quiet --network none -t tir-gym -f "$context/deploy/Dockerfile" \
+    --build-arg BASE=tir-gym/python --build-arg "PIP_OPTIONS=--no-index --find-links /src/deploy/wheels" "$context"
 docker image inspect --format 'image: {{.Size}} bytes' tir-gym
 
 # Without a token it must not start, since it would listen for everybody.
@@ -41,7 +41,7 @@ if docker run --rm --network none tir-gym 2>"$context/said"; then
 fi
 grep -q TIR_GYM_TOKEN "$context/said"
 
-# As docker/compose.yaml has it, but for the network, of which this engine has only the host's.
+# As deploy/compose.yaml has it, but for the network, of which this engine has only the host's.
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 docker run --detach --name "$name" --network host -e TIR_GYM_TOKEN=secret --read-only --tmpfs /tmp --cap-drop ALL \
     --security-opt no-new-privileges:true --memory 4g tir-gym --port "$port" >/dev/null
@@ -49,7 +49,7 @@ docker run --detach --name "$name" --network host -e TIR_GYM_TOKEN=secret --read
 docker stop --time 20 "$name" >/dev/null
 [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || { docker logs "$name" >&2; exit 1; }
 if docker compose version >/dev/null 2>&1; then
-    TIR_GYM_TOKEN=secret docker compose -f "$context/docker/compose.yaml" config --quiet
+    TIR_GYM_TOKEN=secret docker compose -f "$context/deploy/compose.yaml" config --quiet
     echo "compose file: read by docker compose"
 else
     echo "compose file: not checked, there is no docker compose here"
