@@ -75,7 +75,7 @@ bench: $(DEV) ## Measure what docs/benchmarks.md reports
 
 constraints: ## Resolve all dependencies afresh and write constraints.txt
 	rm -rf build/resolve && $(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install --quiet --upgrade --editable '.[all,wasi,dev]'
+	build/resolve/bin/python -m pip install --quiet --upgrade --editable '.[all,wasi,ray,dev]'
 	@{ echo "# Exact versions that a checkout is installed and tested with; the ranges in pyproject.toml are what users get."; \
 	echo "# Written by: make constraints"; \
 	build/resolve/bin/python -m pip freeze --exclude-editable; } > constraints.txt
