@@ -89,5 +89,6 @@ def _teach(folder: Path, options: dict[str, Any], steps: int | None) -> None:
             shutil.rmtree(unfinished)
     made = make_policy(blank, envs=[ENV], env_options=options)
     note(f"made a policy of {made.parameters:,} random weights")
+    lessons = Lessons(ENV, options, count=min(Lessons.count, config.steps * config.batch))
     with progress("lessons", config.steps) as tick:
-        teach(blank, taught, Lessons(ENV, options), config, on_step=lambda seen: tick(f"loss {seen['loss']:.2f}"))
+        teach(blank, taught, lessons, config, on_step=lambda seen: tick(f"loss {seen['loss']:.2f}"))
