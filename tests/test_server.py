@@ -373,6 +373,24 @@ def test_gold_and_matching_stay_at_the_server_unless_exposed(client: BareClient)
         assert trusted.ask("trace")["result"]["trace"]["matches"]
 
 
+@pytest.mark.parametrize("expose_gold", [False, True])
+def test_what_the_operator_has_fixed_is_in_no_reply(expose_gold: bool) -> None:
+    task = make_env(CALCULATOR).task_named("test/1").model_copy(update={"id": "a-secret-task"})
+    catalogue = Catalogue([CALCULATOR], fixed={"task": task, "max_turns": 3})
+    server = EnvironmentServer(catalogue, terms=Terms(port=0, expose_gold=expose_gold))
+    with server.background() as url:
+        client = BareClient(url)
+        refused = client.say(op="create", id="x" * 16, options={"task": "test/2"})["error"]
+        assert refused["kind"] == "usage"
+        assert "'task' is fixed" in refused["message"]
+        assert "a-secret-task" not in refused["message"]
+        client.open(split="test")
+        client.ask("reset")
+        assert client.ask("trace")["result"]["trace"]["provenance"]["env_kwargs"] == {"split": "test"}
+        client.session, client.last = client.ask("fork")["result"]["session"], 0
+        assert client.ask("trace")["result"]["trace"]["provenance"]["env_kwargs"] == {"split": "test"}
+
+
 # The other faces
 
 

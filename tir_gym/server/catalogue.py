@@ -69,7 +69,7 @@ class Catalogue:
         id = self.named(env_id)
         for name in options:
             if name in self._fixed:
-                raise UsageError(f"option {name!r} is fixed by this server to {self._fixed[name]!r}; leave it out")
+                raise UsageError(f"option {name!r} is fixed by this server; leave it out")
             if name not in self._allowed:
                 raise UsageError(
                     f"option {name!r} cannot be chosen on this server; those that can are {sorted(self._allowed)}"

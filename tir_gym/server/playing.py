@@ -50,7 +50,8 @@ class Player:
         try:
             self.sessions.check_room()
             env_id = self.catalogue.named(request.env_id)
-            session = self.sessions.open(env_id, self.catalogue.make(env_id, request.options))
+            env = self.catalogue.make(env_id, request.options)
+            session = self.sessions.open(env_id, env, chosen=request.options)
         except Exception as error:
             return failure(error, request.id, None), None
         return ok(request.id, session.token, self._created(session)), session
@@ -81,7 +82,7 @@ class Player:
                 self.sessions.let_go(token)
         elif isinstance(request, ForkRequest):
             self.sessions.check_room()
-            twin = self.sessions.open(session.env_id, env.fork(), session.family)
+            twin = self.sessions.open(session.env_id, env.fork(), session.family, session.chosen)
             twin.at_once = session.at_once
             return self._created(twin)
         elif isinstance(request, RenderRequest):
@@ -89,7 +90,7 @@ class Player:
         elif isinstance(request, TruncateRequest):
             env.truncate(request.ending)
         elif isinstance(request, TraceRequest):
-            return trace_result(env, self.expose_gold)
+            return trace_result(env, self.expose_gold, session.chosen)
         elif isinstance(request, TasksRequest):
             return {"tasks": env.task_ids(request.n, request.first)}
         elif isinstance(request, TaskRequest):

@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ class Session:
     env_id: str
     env: ToolEnv
     family: Family
+    chosen: frozenset[str] = frozenset()
+    """Names of the options that its client chose."""
     last_id: int = 0
     """Number of the request that ran last."""
     reply: str = ""
@@ -122,13 +124,13 @@ class Sessions:
         if self._open >= self.bounds.sessions:
             raise NoRoom(f"all {self.bounds.sessions} sessions of this server are in use; try again later")
 
-    def open(self, env_id: str, env: ToolEnv, family: Family | None = None) -> Session:
+    def open(self, env_id: str, env: ToolEnv, family: Family | None = None, chosen: Collection[str] = ()) -> Session:
         """A new session.
 
         Raises:
             NoRoom: There are too many; the environment is closed.
         """
-        session = Session(secrets.token_urlsafe(16), env_id, env, family or Family())
+        session = Session(secrets.token_urlsafe(16), env_id, env, family or Family(), frozenset(chosen))
         with self._lock:
             room = self._open < self.bounds.sessions
             if room:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tir_gym.env import ToolEnv
@@ -57,9 +57,18 @@ def step_result(played: Sequence[Any], exposed: bool) -> dict[str, Any]:
     }
 
 
-def trace_result(env: ToolEnv, exposed: bool) -> dict[str, Any]:
-    """The episode's record, for a client."""
+def trace_result(env: ToolEnv, exposed: bool, chosen: Collection[str] = ()) -> dict[str, Any]:
+    """The episode's record, for a client.
+
+    Args:
+        env: Whose episode it is.
+        exposed: Whether clients see the gold.
+        chosen: Names of the options that the client chose itself. The others are the operator's: a task with its gold,
+            a password. They are in no record that leaves, exposed or not.
+    """
     data = env.trace().model_dump()
+    made_with = data["provenance"]["env_kwargs"]
+    data["provenance"]["env_kwargs"] = {name: value for name, value in made_with.items() if name in chosen}
     if not exposed:
         data["matches"], data["gold_calls"] = (), 0
         for turn in data["turns"]:
