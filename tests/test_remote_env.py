@@ -99,6 +99,8 @@ def test_it_gives_the_same_as_where_it_runs(url: str, id: str, dialect: str) -> 
             local, remote = here.trace().model_dump(), there.trace().model_dump()
             for turn in local["turns"]:
                 turn["parts"] = {}
+            for spec in local["tools"]:
+                spec.update(comparators={}, same_result="")
             assert remote == {**local, "matches": (), "gold_calls": 0, "provenance": remote["provenance"]}
             assert remote["provenance"]["env_id"] == REMOTE
             assert there.conversation() == here.conversation()
@@ -111,6 +113,7 @@ def test_a_task_by_id_and_lists_of_tasks(url: str) -> None:
         assert there.task_ids(3, 5) == here.task_ids(3, 5)
         assert there.task_named("test/4").messages == here.task_named("test/4").messages
         assert there.task_named("test/4").gold.calls == ()
+        assert there.task_named("test/4").tags == ()
         for call in (
             lambda: there.task_named("nowhere/1"),
             lambda: there.reset(options={"task": here.task}),
@@ -192,6 +195,8 @@ def test_exposed_gold_lets_an_oracle_play(open_url: str) -> None:
         assert remote.success
         assert remote.model_dump(exclude={"provenance"}) == local.model_dump(exclude={"provenance"})
         oracle = there.reset(options={"task": task})[1]["oracle"]
+        here.reset(options={"task": task})
+        assert there.task.tags == here.task.tags
         assert repr(oracle) == "<oracle>"
         assert pickle.loads(pickle.dumps(oracle)).script() == oracle.script()
 

@@ -362,6 +362,8 @@ def test_gold_and_matching_stay_at_the_server_unless_exposed(client: BareClient)
         assert key not in text
     trace = replies[2]["result"]["trace"]
     assert (trace["matches"], trace["gold_calls"], trace["turns"][0]["parts"]) == ([], 0, {})
+    assert env.task.tags
+    assert replies[0]["result"]["tags"] == replies[3]["result"]["tags"] == []
     with server_here(CALCULATOR, expose_gold=True) as url:
         trusted = BareClient(url)
         assert trusted.open()["result"]["gold"]
@@ -371,6 +373,18 @@ def test_gold_and_matching_stay_at_the_server_unless_exposed(client: BareClient)
         match = trusted.ask("step", action=ADD)["result"]["info"]["match"]
         assert match == env.step(ADD)[4]["match"].to_dict()
         assert trusted.ask("trace")["result"]["trace"]["matches"]
+        assert tuple(trusted.ask("task", task="test/1")["result"]["tags"]) == env.task.tags
+
+
+def test_how_calls_are_compared_stays_at_the_server(client: BareClient) -> None:
+    client.open("tir_gym/Assistant-v0")
+    client.ask("reset", task="test/1")
+    env = make_env("tir_gym/Assistant-v0")
+    env.reset(options={"task": "test/1"})
+    specs = [spec.model_dump() for spec in env.task.tools]
+    assert any(spec["comparators"] for spec in specs)
+    sent = client.ask("trace")["result"]["trace"]["tools"]
+    assert sent == json.loads(json.dumps([{**spec, "comparators": {}, "same_result": ""} for spec in specs]))
 
 
 @pytest.mark.parametrize("expose_gold", [False, True])
@@ -426,6 +440,8 @@ def test_an_agent_over_mcp_plays_the_episode(url: str) -> None:
         async with Client(f"{url}/mcp/{client.session}") as agent:
             names = [tool.name for tool in (await agent.list_tools()).tools]
             assert names == [tool["function"]["name"] for tool in info["tools"]] + ["say"]
+            listed = (await agent.list_tools()).tools[:-1]
+            assert not any((tool.meta or {})["tir-gym"]["comparators"] for tool in listed)
             shown = (await agent.get_prompt("task")).messages
             assert [message.content.text for message in shown] == [  # type: ignore[union-attr]
                 message["content"] for message in local.task.messages

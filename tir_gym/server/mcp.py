@@ -42,6 +42,7 @@ from tir_gym.sandboxes.mcp.serving import answer, listed
 from tir_gym.server.calls import PlayedCall, play_call, play_words
 from tir_gym.server.house import House
 from tir_gym.server.sessions import Session
+from tir_gym.server.wire import public_tool
 
 _SAY = "say"
 _SAID = "Say something to the user. If you have asked something the reply comes back; else it is your final answer."
@@ -93,7 +94,7 @@ def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
         if made is None or made_of is not specs:
             schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
             say = Tool(name=_say(specs), description=_SAID, input_schema=schema)
-            made = ListToolsResult(tools=[*(listed(spec) for spec in specs), say])
+            made = ListToolsResult(tools=[*(listed(public_tool(spec, exposed)) for spec in specs), say])
             lists[session] = (specs, made)
         return made
 

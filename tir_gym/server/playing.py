@@ -26,7 +26,7 @@ from tir_gym.server.protocol import (
     TruncateRequest,
 )
 from tir_gym.server.sessions import NoRoom, Session, Sessions, runs_at_once
-from tir_gym.server.wire import EMPTY, failed, ok, reset_result, step_result, trace_result
+from tir_gym.server.wire import EMPTY, failed, ok, public_tags, reset_result, step_result, trace_result
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ class Player:
         elif isinstance(request, TaskRequest):
             task = env.task_named(request.task)
             tools = [spec.to_openai() for spec in task.tools]
-            return {"id": task.id, "messages": task.messages, "tools": tools, "tags": task.tags}
+            tags = public_tags(task, self.expose_gold)
+            return {"id": task.id, "messages": task.messages, "tools": tools, "tags": tags}
         elif isinstance(request, CloseRequest):
             self.sessions.close(session)
         return EMPTY

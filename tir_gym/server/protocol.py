@@ -188,7 +188,7 @@ class ResetResult(_Strict):
     info: dict[str, Json]
     """`tools`, `task_id` and what the family adds; `oracle` (its `calls`, its `script`, the `task`) if exposed."""
     tags: list[str]
-    """Labels of the task."""
+    """Labels of the task; empty unless exposed."""
 
 
 class StepResult(_Strict):
@@ -215,7 +215,11 @@ class RenderResult(_Strict):
 
 
 class TraceResult(_Strict):
-    """Result of `trace`: a `tir_gym.Trace`; `matches`, `gold_calls` and `parts` empty unless exposed."""
+    """Result of `trace`: a `tir_gym.Trace`.
+
+    `matches`, `gold_calls`, `parts`, and `comparators` and `same_result` of tools are empty unless exposed; of
+    `env_kwargs` it has what the client chose.
+    """
 
     trace: dict[str, Json]
 
@@ -234,6 +238,7 @@ class TaskResult(_Strict):
     tools: list[dict[str, Json]]
     """In OpenAI's form."""
     tags: list[str]
+    """Empty unless exposed."""
 
 
 class NoResult(_Strict):

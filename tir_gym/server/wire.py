@@ -9,6 +9,7 @@ from typing import Any
 from tir_gym.env import ToolEnv
 from tir_gym.messages import Observation, assistant_message
 from tir_gym.oracle import Oracle
+from tir_gym.records import Task, ToolSpec
 
 # ASCII, so that lone surrogates, which agents do send, cross a protocol that only takes valid Unicode.
 _WRITER = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":"))
@@ -37,7 +38,17 @@ def reset_result(env: ToolEnv, observation: Observation, info: dict[str, Any], e
     public = {key: value for key, value in info.items() if key != "oracle"}
     if exposed:
         public["oracle"] = _oracle(info["oracle"])
-    return {"observation": observation, "info": public, "tags": env.task.tags}
+    return {"observation": observation, "info": public, "tags": public_tags(env.task, exposed)}
+
+
+def public_tags(task: Task, exposed: bool) -> tuple[str, ...]:
+    """A task's labels, for a client: they say how many calls the gold has, and whether there is an answer."""
+    return task.tags if exposed else ()
+
+
+def public_tool(spec: ToolSpec, exposed: bool) -> ToolSpec:
+    """A tool, for a client: how its calls are held against the gold is of the matching."""
+    return spec if exposed else spec.model_copy(update={"comparators": {}, "same_result": ""})
 
 
 def step_result(played: Sequence[Any], exposed: bool) -> dict[str, Any]:
@@ -71,6 +82,7 @@ def trace_result(env: ToolEnv, exposed: bool, chosen: Collection[str] = ()) -> d
     data["provenance"]["env_kwargs"] = {name: value for name, value in made_with.items() if name in chosen}
     if not exposed:
         data["matches"], data["gold_calls"] = (), 0
+        data["tools"] = [public_tool(spec, exposed).model_dump() for spec in env.task.tools]
         for turn in data["turns"]:
             turn["parts"] = EMPTY
     return {"trace": data}
