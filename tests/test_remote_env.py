@@ -276,6 +276,39 @@ def test_a_dropped_connection_is_made_again_and_nothing_is_lost(url: str) -> Non
             assert env.step(action)[1] == here.step(action)[1]
 
 
+def test_an_interrupted_request_leaves_no_reply_for_the_next_one() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with server_here("slow_tools:SlowEnv") as slow_url, make_env(REMOTE, url=slow_url) as env:
+        env.reset(seed=1)
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                env.step(
+                    {"content": None, "tool_calls": [{"function": {"name": "wait", "arguments": '{"seconds": 1}'}}]}
+                )
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert env._session._connection._socket is None  # type: ignore[attr-defined]
+        time.sleep(1.2)  # the reply is there now
+        assert env.task_ids(2) == ["train/0", "train/1"]
+
+
+def test_a_reply_to_another_request_is_a_lost_connection(url: str) -> None:
+    with make_env(REMOTE, url=url, env_id=CALCULATOR) as env:
+        env.reset(seed=1)
+        session = env._session  # type: ignore[attr-defined]
+        # Sent and not waited for: its reply is the first to arrive.
+        session._connection.send(
+            json.dumps({"op": "tasks", "id": session._last + 1, "session": session._token, "n": 9})
+        )
+        session._last += 1
+        assert len(env.task_ids(2)) == 2
+
+
 def test_a_server_that_ends_in_good_order_is_lost_too() -> None:
     with server_process(CALCULATOR) as (url, process):
         env = make_env(REMOTE, url=url, patience=0.2)

@@ -106,6 +106,11 @@ class Connection:
             with contextlib.suppress(Exception):
                 self._protocol.send_close(1000)
                 self._flush()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Close without a farewell."""
+        if self._socket is not None:
             self._socket.close()
             self._socket = None
         self._arrived = []
@@ -153,6 +158,9 @@ class Connection:
         except (OSError, EOFError, WebSocketException) as error:
             self.close()
             raise ConnectionLost(str(error) or type(error).__name__) from error
+        except BaseException:  # an interrupt: half a message may have gone, and the reply must not meet a later request
+            self._drop()
+            raise
 
     def _text(self, until: float) -> str:
         parts: list[bytes] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tir_gym.envs.remote.connection import Connection, ConnectionLost, NoReplyInTime
@@ -40,7 +41,7 @@ class RemoteSession:
     def create(self, env_id: str | None, options: dict[str, Any]) -> dict[str, Any]:
         """Open the session; gives what the server says of it. Raises as `ask` does."""
         request = {"op": "create", "id": secrets.token_urlsafe(18), "env_id": env_id, "options": options}
-        created = self._answered(_write(request))
+        created = self._answered(request)
         if created["protocol"] != PROTOCOL:
             raise InfrastructureError(
                 f"{self._connection.url} speaks protocol {created['protocol']}, this client {PROTOCOL}; "
@@ -59,7 +60,7 @@ class RemoteSession:
                 `session_lost`), or it did not answer in time (`server_timeout`).
         """
         self._last += 1
-        return self._answered(_write({"op": op, "id": self._last, "session": self._token, **fields}))
+        return self._answered({"op": op, "id": self._last, "session": self._token, **fields})
 
     def branch(self, created: dict[str, Any], connection: Connection) -> RemoteSession:
         """The session that `fork` has opened, over a connection of its own."""
@@ -77,10 +78,10 @@ class RemoteSession:
             self._token = None
         self._connection.close()
 
-    def _answered(self, text: str) -> dict[str, Any]:
+    def _answered(self, request: Mapping[str, Any]) -> dict[str, Any]:
         url = self._connection.url
         try:
-            reply = json.loads(self._send(text))
+            reply = self._send(request)
             if reply["ok"]:
                 result: dict[str, Any] = reply["result"]
                 return result
@@ -100,11 +101,16 @@ class RemoteSession:
             raise InfrastructureError(f"{url}: {message}", kind="server_full")
         raise InfrastructureError(f"{url}: {kind}: {message}", kind="server_bug")
 
-    def _send(self, text: str) -> str:
+    def _send(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        text = _write(request)
         until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while True:
             try:
-                return self._connection.ask(text)
+                reply: dict[str, Any] = json.loads(self._connection.ask(text))
+                if reply["id"] not in (request["id"], None):  # `None` is of a request that could not be read
+                    self._connection.close()
+                    raise ConnectionLost(f"a reply to request {reply['id']} came for {request['id']}")
+                return reply
             except ConnectionLost as error:
                 if time.monotonic() + pause > until:
                     raise InfrastructureError(
