@@ -309,6 +309,58 @@ def test_a_reply_to_another_request_is_a_lost_connection(url: str) -> None:
         assert len(env.task_ids(2)) == 2
 
 
+def test_a_refused_message_breaks_nothing() -> None:
+    with server_here(CALCULATOR, message=2000) as url, make_env(REMOTE, url=url) as env:
+        env.reset(seed=1)
+        token = env._session._token  # type: ignore[attr-defined]
+        assert env.step("x" * 3000)[4]["infra_error"]["kind"] == "message_too_big"
+        with pytest.raises(InfrastructureError, match="bad_message"):
+            env.task_ids(2, first=-1)
+        assert len(env.task_ids(2)) == 2
+        assert env.reset()[0] == twice_reset(1)
+        assert env._session._token == token  # type: ignore[attr-defined]
+
+
+def test_a_busy_session_can_be_used_when_it_is_done() -> None:
+    with server_here("slow_tools:SlowEnv") as url, make_env(REMOTE, url=url, timeout=1.0) as env:
+        env.reset(seed=1)
+        call = {"name": "wait", "arguments": '{"seconds": 4}'}
+        assert env.step({"content": None, "tool_calls": [{"function": call}]})[3]  # no reply in time
+        with pytest.raises(InfrastructureError, match="busy"):
+            env.task_ids(2)
+        time.sleep(4)
+        assert len(env.task_ids(2)) == 2
+
+
+def test_a_session_out_of_step_is_opened_afresh(url: str) -> None:
+    with make_env(REMOTE, url=url, env_id=CALCULATOR) as env:
+        env.reset(seed=1)
+        env._session._last += 5  # type: ignore[attr-defined]
+        assert env.step("x")[4]["infra_error"]["kind"] == "server_bug"
+        with pytest.raises(InfrastructureError, match="out_of_order"):
+            env.reset()  # drawn by a generator that is out of reach
+        assert env.reset(seed=1)[0] == make_env(CALCULATOR).reset(seed=1)[0]
+        assert env.step("x")[4]["ending"] == "answer"
+
+
+def twice_reset(seed: int) -> Any:
+    """The second observation of that seed, where the environment runs."""
+    env = make_env(CALCULATOR)
+    env.reset(seed=seed)
+    return env.reset()[0]
+
+
+def test_a_dead_server_with_snapshots_to_let_go_of_is_an_infrastructure_failure() -> None:
+    with server_process(CALCULATOR) as (url, process):
+        env = make_env(REMOTE, url=url, patience=0.2)
+        env.reset(seed=1)
+        env.snapshot()  # held by nobody
+        process.kill()
+        process.wait(10)
+        assert env.step("x")[4]["infra_error"]["kind"] == "server_lost"
+        env.close()
+
+
 def test_a_server_that_ends_in_good_order_is_lost_too() -> None:
     with server_process(CALCULATOR) as (url, process):
         env = make_env(REMOTE, url=url, patience=0.2)

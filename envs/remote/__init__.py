@@ -126,7 +126,7 @@ class RemoteEnv(ToolEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """As `ToolEnv.reset`; a session that is gone is opened afresh where that makes no difference.
+        """As `ToolEnv.reset`; a session that is gone or out of step is opened afresh where that makes no difference.
 
         Raises:
             UsageError: Unknown option or task.
@@ -141,11 +141,11 @@ class RemoteEnv(ToolEnv):
         if task is not None and not isinstance(task, str):
             raise UsageError("options['task']: a server plays its own tasks, so give the id of one")
         self._shown = None
-        self._let_go()
         try:
+            self._let_go()
             result = self._session.ask("reset", seed=seed, task=task)
         except InfrastructureError as error:
-            if error.kind not in ("session_lost", "server_timeout"):
+            if error.kind not in ("session_lost", "server_timeout", "server_bug"):
                 raise
             if self._drawing != "any":
                 self._drawing = "lost"
@@ -170,8 +170,8 @@ class RemoteEnv(ToolEnv):
         if episode.ending is not None:
             raise UsageError(f"the episode has ended ({episode.ending}); call reset() to begin the next one")
         recorded, message = self._read(action)
-        self._let_go()
         try:
+            self._let_go()
             result = self._session.ask("step", action=recorded)
         except InfrastructureError as error:
             episode.turns += (Turn(action=recorded, text=message.text),)

@@ -20,6 +20,9 @@ PROTOCOL = 1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 """Seconds between attempts to connect."""
 
+_UNCOUNTED = frozenset({"bad_message", "out_of_order", "busy"})
+"""Refusals that use up no number of the session."""
+
 _write = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
 
 
@@ -60,7 +63,12 @@ class RemoteSession:
                 `session_lost`), or it did not answer in time (`server_timeout`).
         """
         self._last += 1
-        return self._answered({"op": op, "id": self._last, "session": self._token, **fields})
+        try:
+            return self._answered({"op": op, "id": self._last, "session": self._token, **fields})
+        except InfrastructureError as error:
+            if error.kind == "message_too_big":  # the server has not read it
+                self._last -= 1
+            raise
 
     def branch(self, created: dict[str, Any], connection: Connection) -> RemoteSession:
         """The session that `fork` has opened, over a connection of its own."""
@@ -88,6 +96,8 @@ class RemoteSession:
             kind, message = reply["error"]["kind"], reply["error"]["message"]
         except (ValueError, KeyError, TypeError) as error:
             raise InfrastructureError(f"{url} speaks another protocol: {error!r}", kind="server_bug") from error
+        if kind in _UNCOUNTED and request["op"] != "create":
+            self._last -= 1
         if kind == "usage":
             raise UsageError(message)
         if kind == "no_session":
