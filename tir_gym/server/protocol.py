@@ -251,8 +251,8 @@ class Failure(_Strict):
     `bad_message`: it could not be read. `no_session`: never there, closed, expired, or of a server that was restarted.
     `out_of_order`, `busy`: the number is not the next one, or another request of the session is still running.
     `limit`: the server has no room. `usage`: the environment refuses, and says what to do instead. `infrastructure`:
-    something broke; `cause` names it. `internal`: a bug of the server. The first five leave the session as it was and
-    use up no number.
+    something broke; `cause` names it. `internal`: a bug of the server. The first five leave the session as it was, and
+    the first four use up no number; a `snapshot` or `fork` that met `limit` has used up its own.
     """
 
     kind: ErrorKind
