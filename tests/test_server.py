@@ -21,7 +21,11 @@ from tir_gym.envs.remote.connection import Connection
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.making import make_env
 from tir_gym.server import Bounds, Catalogue, EnvironmentServer, Terms
+from tir_gym.server.figures import Figures
+from tir_gym.server.house import House
+from tir_gym.server.playing import Player
 from tir_gym.server.protocol import ErrorReply, Reply, schema
+from tir_gym.server.sessions import Session, Sessions
 
 CALCULATOR, SLOW = "tir_gym/Calculator-v0", "slow_tools:SlowEnv"
 ADD = {"role": "assistant", "content": None, "tool_calls": [
@@ -158,6 +162,35 @@ def test_a_slow_tool_holds_up_no_other_session(url: str) -> None:
         assert quick.ask("step", action=ADD)["ok"]
     assert not slow.connection.is_stale()  # its reply is not there yet
     slow.connection.close()
+
+
+def test_what_is_long_is_played_in_a_thread() -> None:
+    async def play() -> None:
+        bounds = Bounds()
+        sessions = Sessions(bounds)
+        house = House(Player(Catalogue([CALCULATOR]), sessions), Figures(lambda: 0.0, 1))
+        session = sessions.open(CALCULATOR, make_env(CALCULATOR))
+        session.env.reset(seed=1)
+        session.at_once = True
+
+        def step(id: int, text: str) -> str | asyncio.Future[str]:
+            call = {"id": "c", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+            action = {"content": text, "tool_calls": [call]}
+            return house.call(json.dumps({"op": "step", "id": id, "session": session.token, "action": action}))
+
+        assert isinstance(step(1, "short"), str)
+        later = step(2, "x" * 20_000)
+        assert isinstance(later, asyncio.Future)
+        assert json.loads(await later)["ok"]
+
+        def where(_: Session) -> threading.Thread:
+            return threading.current_thread()
+
+        assert await house.run(session, "mcp", where, 100) is threading.current_thread()
+        assert await house.run(session, "mcp", where, 20_000) is not threading.current_thread()
+        await house.close()
+
+    asyncio.run(play())
 
 
 def test_one_connection_may_use_many_sessions_at_the_same_time(url: str) -> None:

@@ -27,6 +27,9 @@ _SLOW = 0.25
 """Seconds: a step in the event loop that took longer sends its session to threads until the next reset. No tool that
 runs there takes a hundredth of it, so on a busy machine this says nothing, and a loop that is held up says it."""
 
+_LIGHT = 16 << 10
+"""Characters of a request that the event loop plays at most: what is longer takes long to read and to match."""
+
 _THREADED = frozenset({"create", "reset", "trace", "tasks", "task"})
 """Requests that may take long whatever the environment."""
 
@@ -95,7 +98,8 @@ class House:
             )
         self._use(session, connection)
         session.last_id = request.id
-        if session.at_once and (request.op not in _THREADED or _is_quick_reset(session, request)):
+        quick = session.at_once and len(text) <= _LIGHT
+        if quick and (request.op not in _THREADED or _is_quick_reset(session, request)):
             return self._run_here(session, request)
         return self._run_in_thread(session, request)
 
@@ -106,13 +110,14 @@ class House:
             if session.connection is connection:
                 session.connection, session.dropped = None, now
 
-    async def run(self, session: Session, op: str, work: Callable[[Session], Any]) -> Any:
+    async def run(self, session: Session, op: str, work: Callable[[Session], Any], size: int = 0) -> Any:
         """Serve a face with an order of its own: waits for the session's turn, and uses up no number.
 
         Args:
             session: Whose environment is played.
             op: What to count it as.
             work: What to do with the session; runs here or in a thread, as a request would.
+            size: Characters of what the client sent for it.
 
         Raises:
             UsageError: The session was closed meanwhile.
@@ -125,7 +130,7 @@ class House:
         self._use(session, session.connection)
         start = time.perf_counter()
         try:
-            if session.at_once:
+            if session.at_once and size <= _LIGHT:
                 return work(session)
             session.pending = asyncio.wrap_future(self._threads.submit(partial(work, session)))
             session.pending.add_done_callback(lambda _: self._free(session))

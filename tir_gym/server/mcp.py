@@ -42,7 +42,7 @@ from tir_gym.sandboxes.mcp.serving import answer, listed
 from tir_gym.server.calls import PlayedCall, play_call, play_words
 from tir_gym.server.house import House
 from tir_gym.server.sessions import Session
-from tir_gym.server.wire import public_tool
+from tir_gym.server.wire import public_tool, write
 
 _SAY = "say"
 _SAID = "Say something to the user. If you have asked something the reply comes back; else it is your final answer."
@@ -105,7 +105,7 @@ def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
                 return play_words(env, str(arguments.get("text", "")), exposed)
             return play_call(env, params.name, arguments, exposed)
 
-        played = await _ask(house, find(context), play)
+        played = await _ask(house, find(context), play, len(write(params.arguments or {})))
         given = answer(played.result)
         given.meta = {META: {**(given.meta or {}).get(META, {}), **played.feedback()}}
         return given
@@ -138,9 +138,9 @@ def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
     )
 
 
-async def _ask(house: House, session: Session, work: Callable[[Session], Any]) -> Any:
+async def _ask(house: House, session: Session, work: Callable[[Session], Any], size: int = 0) -> Any:
     try:
-        return await house.run(session, "mcp", work)
+        return await house.run(session, "mcp", work, size)
     except UsageError as error:
         raise MCPError(code=INVALID_PARAMS, message=str(error)) from error
     except InfrastructureError as error:

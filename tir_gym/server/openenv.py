@@ -101,7 +101,7 @@ class OpenEnvFace:
         play = episode.reset if kind == "reset" else episode.step
         try:
             return "observation", await self._house.run(
-                session, f"openenv_{kind}", lambda session: play(session, data, self._exposed)
+                session, f"openenv_{kind}", lambda session: play(session, data, self._exposed), len(text or "")
             )
         except TirGymError as error:
             return "error", {"message": str(error), "code": "EXECUTION_ERROR"}
