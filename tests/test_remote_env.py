@@ -111,6 +111,8 @@ def test_a_task_by_id_and_lists_of_tasks(url: str) -> None:
         assert there.reset()[0] == there.reset()[0] == here.reset(options={"task": "test/4"})[0]
         assert there.reset(options={"task": "train/2"})[0] == here.reset(options={"task": "train/2"})[0]
         assert there.task_ids(3, 5) == here.task_ids(3, 5)
+        assert there.task_ids(20_001, 5) == here.task_ids(20_001, 5)  # more than a server gives at a time
+        assert there.task_ids() == here.task_ids()
         assert there.task_named("test/4").messages == here.task_named("test/4").messages
         assert there.task_named("test/4").gold.calls == ()
         assert there.task_named("test/4").tags == ()

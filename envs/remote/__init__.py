@@ -31,6 +31,8 @@ from tir_gym.sandbox import Sandbox
 
 _HERE = ("split", "dialect", "reward", "max_turns", "render_mode")
 """Options that the client checks itself before it asks a server for anything."""
+_IDS = 10_000
+"""Ids of tasks that a server gives at a time."""
 
 
 @dataclass
@@ -118,7 +120,11 @@ class RemoteEnv(ToolEnv):
         return _public_task(self._session.ask("task", task=name))
 
     def task_ids(self, n: int | None = None, first: int = 0) -> list[str]:
-        ids: list[str] = self._session.ask("tasks", n=n, first=first)["tasks"]
+        if n is None:
+            return list(self._session.ask("tasks", n=None, first=first)["tasks"])
+        ids: list[str] = []
+        for start in range(first, first + n, _IDS):
+            ids += self._session.ask("tasks", n=min(_IDS, first + n - start), first=start)["tasks"]
         return ids
 
     # The life of an episode.

@@ -107,8 +107,9 @@ class TasksRequest(_InSession):
     """Ids of tasks of the split, always the same ones."""
 
     op: Literal["tasks"]
-    n: int | None = Field(default=None, ge=0, le=1_000_000)
-    first: int = Field(default=0, ge=0)
+    n: int | None = Field(default=None, ge=0, le=10_000)
+    """At most so many at a time; ask for more from `first` on."""
+    first: int = Field(default=0, ge=0, le=2**31)
 
 
 class TaskRequest(_InSession):
