@@ -22,6 +22,7 @@ from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.making import make_env
 from tir_gym.server import Bounds, Catalogue, EnvironmentServer, Terms
 from tir_gym.server.figures import Figures
+from tir_gym.server.house import Connection as Way
 from tir_gym.server.house import House
 from tir_gym.server.playing import Player
 from tir_gym.server.protocol import ErrorReply, Reply, schema
@@ -247,6 +248,40 @@ def test_idle_sessions_and_dropped_ones_expire() -> None:
         assert json.loads(http(f"{url}/v1/call", message)[1])["error"]["kind"] == "no_session"
         until_expired(url, 2)
         assert held.ask("tasks", n=1)["error"]["kind"] == "no_session"
+
+
+def test_connections_hold_no_sessions_that_are_no_longer_theirs() -> None:
+    async def play() -> None:
+        bounds = Bounds()
+        sessions = Sessions(bounds)
+        house = House(Player(Catalogue([CALCULATOR]), sessions), Figures(lambda: 0.0, 1))
+        first, second, third = Way(), Way(), Way()
+
+        async def create(id: str, connection: Way, drop: bool = False) -> Session:
+            reply = house.call(json.dumps({"op": "create", "id": id}), connection)
+            assert isinstance(reply, asyncio.Future)
+            if drop:
+                house.drop(connection)
+            session = sessions.get(json.loads(await reply)["session"])
+            assert session is not None
+            return session
+
+        session = await create("a" * 16, first)
+        assert first.sessions == {session}
+        house.call(json.dumps({"op": "forget", "id": 1, "session": session.token, "snapshots": []}), second)
+        while session.pending is not None:
+            await session.pending
+        assert (first.sessions, second.sessions) == (set(), {session})
+        house.drop(first)
+        assert session.dropped is None  # it is used over another one
+        await house.finish(session)
+        assert second.sessions == set()
+        late = await create("b" * 16, third, drop=True)
+        assert late.dropped is not None  # nobody heard of it, so its time of grace runs
+        assert late.connection is None
+        await house.close()
+
+    asyncio.run(play())
 
 
 def until_expired(url: str, count: int) -> None:

@@ -37,10 +37,11 @@ _THREADED = frozenset({"create", "reset", "trace", "tasks", "task"})
 class Connection:
     """What a session remembers of the way by which it was used; compared by identity."""
 
-    __slots__ = ("__weakref__", "sessions")
+    __slots__ = ("__weakref__", "gone", "sessions")
 
     def __init__(self) -> None:
         self.sessions: set[Session] = set()
+        self.gone = False
 
 
 class House:
@@ -105,10 +106,10 @@ class House:
 
     def drop(self, connection: Connection) -> None:
         """A connection is gone: the sessions that were last used over it have their time of grace from now on."""
-        now = time.monotonic()
+        connection.gone, now = True, time.monotonic()
         for session in connection.sessions:
-            if session.connection is connection:
-                session.connection, session.dropped = None, now
+            session.connection, session.dropped = None, now
+        connection.sessions.clear()
 
     async def run(self, session: Session, op: str, work: Callable[[Session], Any], size: int = 0) -> Any:
         """Serve a face with an order of its own: waits for the session's turn, and uses up no number.
@@ -203,6 +204,7 @@ class House:
 
     def _forget(self, session: Session) -> None:
         self.sessions.forget(session)
+        self._connect(session, None)
         key, _ = self._created_replies.pop(session, (None, None))
         if key is not None:
             del self._created[key]
@@ -253,11 +255,19 @@ class House:
 
     def _use(self, session: Session, connection: Connection | None) -> None:
         session.used = time.monotonic()
+        if connection is not None and connection.gone:  # while the session was made
+            session.dropped = session.used
+            return
         session.dropped = None
         if session.connection is not connection:
-            session.connection = connection
-            if connection is not None:
-                connection.sessions.add(session)
+            self._connect(session, connection)
+
+    def _connect(self, session: Session, connection: Connection | None) -> None:
+        if session.connection is not None:
+            session.connection.sessions.discard(session)
+        session.connection = connection
+        if connection is not None:
+            connection.sessions.add(session)
 
     def _reply_again(self, session: Session, connection: Connection | None) -> str | asyncio.Future[str]:
         if session.open:
