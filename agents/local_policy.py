@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tir_gym.agent import AgentFailure
 from tir_gym.env import Action
-from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError, UsageError
 from tir_gym.messages import Observation
 from tir_gym.rollout import ChatPrompt, Recording, SamplingParams
 
@@ -87,9 +87,12 @@ class LocalPolicyAgent:
         self._recording = Recording(env_info["task_id"], env_info["task_id"])
         self._seed = f"{env_info['seed']}/{env_info['task_id']}"
         self._said: Any = None
+        self._over = False
         self._turn = 0
 
     def act(self, observation: Observation, info: dict[str, Any]) -> Action:
+        if self._over:
+            return ""
         prompt = self._prompt
         context = prompt.begin(observation) if self._said is None else prompt.grow(self._said, observation)
         prompt_ids = self._recording.extend(context)
@@ -103,10 +106,11 @@ class LocalPolicyAgent:
         )
         try:
             output = asyncio.run(self._engine.generate(prompt_ids, params, key=self._key))
-        except UsageError as error:
+        except ContextFull as error:
             if not self._turn:
                 raise AgentFailure(f"the task's opening does not fit: {error}") from error
             self._counts["context_overflows"] += 1  # the conversation has outgrown the context: it says nothing more
+            self._over = True
             return ""
         except InfrastructureError as error:
             raise AgentFailure(str(error)) from error

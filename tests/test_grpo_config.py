@@ -92,3 +92,20 @@ def test_an_estimate_downloads_nothing_and_counts_what_is_there(tmp_path):
 def gib(text):
     number, unit = text.replace(",", "").split()
     return float(number) / (1 if unit == "GiB" else 1024)
+
+
+def test_options_of_one_environment_or_estimator_are_not_given_to_another() -> None:
+    assert load_config(given={"env.id": "tir_gym/Calculator-v0"}).env.options == {}
+    kept = load_config(given={"env.id": "tir_gym/Calculator-v0"}, overrides=["env.options.steps=3"])
+    assert kept.env.options == {"steps": 3}
+    assert load_config(overrides=["env.options.hops=2"]).env.options["branches"] == 1
+    assert load_config(overrides=["env.options={}"]).env.options == {}
+    grouped = load_config(preset="matchtir-qwen3-4b", overrides=["advantage.estimator=grpo"])
+    assert "combine" not in grouped.advantage.arguments
+
+
+def test_what_cannot_be_deterministic_is_refused_before_anything_is_loaded() -> None:
+    for settings in (["model.precision=bf16"], ["device=cuda"], ["rollout.engine=vllm"]):
+        with pytest.raises(UsageError, match="set deterministic=false"):
+            load_config(overrides=settings)
+        assert not load_config(overrides=[*settings, "deterministic=false"]).deterministic

@@ -8,8 +8,9 @@ pytest.importorskip("transformers", reason="the extra 'train' is not installed: 
 
 from tir_gym.advantages import dual  # noqa: E402
 from tir_gym.agents.grpo import load_config  # noqa: E402
-from tir_gym.agents.grpo.grpo import Curriculum, prepare  # noqa: E402
+from tir_gym.agents.grpo.grpo import Curriculum, prepare, refuse_nothing_to_learn_from  # noqa: E402
 from tir_gym.agents.grpo.loss import policy_loss  # noqa: E402
+from tir_gym.errors import InfrastructureError, UsageError  # noqa: E402
 from tir_gym.making import make_env  # noqa: E402
 from tir_gym.rollout import Context, Finished, Recording, Request  # noqa: E402
 
@@ -136,3 +137,12 @@ def test_the_data_order_depends_on_seed_and_step_alone():
     assert sorted(r.sampling_seed for share in shares for r in share) == sorted(r.sampling_seed for r in alone)
     assert len({r.sampling_seed for r in alone}) == len(alone) == 6
     assert not {r.group_id for r in shares[0]} & {r.group_id for r in shares[1]}
+
+
+def test_a_step_without_anything_to_learn_from_says_why():
+    broken, fine, empty = finished("a", [], broken=True), finished("a", [1.0]), finished("a", [], ending="max_tokens")
+    refuse_nothing_to_learn_from([broken, fine, empty], 64)
+    with pytest.raises(InfrastructureError, match="all 2 rollouts of a step broke; the first: gone"):
+        refuse_nothing_to_learn_from([broken, broken], 64)
+    with pytest.raises(UsageError, match=r"rollout\.context=64"):
+        refuse_nothing_to_learn_from([broken, empty], 64)

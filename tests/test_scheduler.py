@@ -23,7 +23,7 @@ from tiny_tokenizer import TinyTokenizer
 from tir_gym.advantages.tree import tree
 from tir_gym.env import ToolEnv
 from tir_gym.envs.lookup import LookupEnv
-from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError, UsageError
 from tir_gym.replay_trace import replay_trace
 from tir_gym.rollout import (
     Branching,
@@ -197,7 +197,7 @@ def test_a_conversation_that_outgrows_the_model_ends(tokenizer: TinyTokenizer) -
     class Small(SpokenPolicy):
         async def generate(self, prompt_ids: Any, params: SamplingParams, *, key: str | None = None) -> TokenOutput:
             if len(prompt_ids) > limit:
-                raise UsageError("the prompt fills the context")
+                raise ContextFull("the prompt fills the context")
             return await super().generate(prompt_ids, params, key=key)
 
     task = next(t for t in requests(1) if _hops(t.task) > 1)

@@ -56,6 +56,14 @@ def said(shown: Demonstration) -> list[str]:
 # Demonstrations.
 
 
+def test_of_several_tokens_that_may_stop_a_turn_the_templates_own_is_learned(tokenizer: HuggingFaceTokenizer) -> None:
+    (own,) = tokenizer.stop_ids
+    more = HuggingFaceTokenizer(tokenizer.tokenizer, stop_ids=[own - 1, own + 1] if own else [own + 1])
+    assert len(more.stop_ids) > 1
+    demo = first(1, lookup())[0]
+    assert [int(turn.output_ids[-1]) for turn in demo.trajectory(more).turns] == [own] * len(demo.turns)
+
+
 def test_without_flaws_it_is_the_oracle_on_tasks_of_the_train_split() -> None:
     demos = first(30, lookup())
     assert all(demo.success for demo in demos)

@@ -20,6 +20,10 @@ class UsageError(TirGymError, ValueError):
     """The caller asked for something that cannot be: the text names the thing, the value and the fix."""
 
 
+class ContextFull(UsageError):
+    """A prompt leaves no room for a token in the model's context: in mid-episode, the conversation has outgrown it."""
+
+
 class MissingExtra(TirGymError, ImportError):
     """An optional dependency is needed and absent; the text says which extra installs it."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.agents.engines.engine import Weights
-from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError, MissingExtra, UsageError
 from tir_gym.rollout import SamplingParams, TokenOutput
 
 try:
@@ -213,7 +213,7 @@ class LocalEngine:
     def _checked(self, ids: Sequence[int] | NDArray[np.int32], *, most: int) -> NDArray[np.int32]:
         array = np.array(ids, dtype=np.int32)
         if array.ndim != 1 or not 1 <= len(array) <= most:
-            raise UsageError(
+            raise (ContextFull if array.ndim == 1 and len(array) else UsageError)(
                 f"{len(array)} tokens: there must be 1 to {most}, for the model's context is {self.context}"
             )
         size = self._decoder.vocabulary

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.agents.engines.turnstile import Turnstile
-from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError, UsageError
 from tir_gym.rollout import SamplingParams, TokenOutput
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class ServerEngine:
         prompt: list[int] = np.asarray(ids).tolist()
         if not prompt or (self._context is not None and len(prompt) >= self._context):
             most = "" if self._context is None else f" to {self._context - 1}, for its context is {self._context}"
-            raise UsageError(f"{len(prompt)} tokens: {self.model} takes 1{most}")
+            raise (ContextFull if prompt else UsageError)(f"{len(prompt)} tokens: {self.model} takes 1{most}")
         return prompt
 
     async def _told_context(self) -> int | None:

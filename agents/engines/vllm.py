@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tir_gym.agents.engines.engine import Weights
 from tir_gym.agents.engines.server import check_logprobs
 from tir_gym.agents.engines.turnstile import Turnstile
-from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError, MissingExtra, UsageError
 from tir_gym.rollout import SamplingParams, TokenOutput
 
 
@@ -136,7 +136,9 @@ class VllmEngine:
     def _checked(self, ids: Sequence[int] | NDArray[np.int32]) -> list[int]:
         prompt: list[int] = np.asarray(ids).tolist()
         if not 1 <= len(prompt) < self._context:
-            raise UsageError(f"{len(prompt)} tokens: there must be 1 to {self._context - 1}, for vLLM's context")
+            raise (ContextFull if prompt else UsageError)(
+                f"{len(prompt)} tokens: there must be 1 to {self._context - 1}, for vLLM's context"
+            )
         return prompt
 
     async def _run(self, prompt: list[int], asked: Mapping[str, Any]) -> Any:

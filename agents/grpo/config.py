@@ -11,6 +11,7 @@ import inspect
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -263,6 +264,13 @@ class GrpoConfig(_Section):
             raise ValueError(f"ahead={self.ahead} samples while weights change; it goes with deterministic=false")
         if self.rollout.engine == "server" and not self.rollout.urls:
             raise ValueError('rollout.engine="server" needs rollout.urls, such as ["http://localhost:8000/v1"]')
+        if self.deterministic and (
+            self.rollout.engine != "local" or self.model.precision != "fp32" or self.device.startswith("cuda")
+        ):
+            raise ValueError(
+                'deterministic=true needs rollout.engine="local", model.precision="fp32" and device="cpu"; '
+                "set deterministic=false"
+            )
         if self.optim.min_lr > self.optim.lr:
             raise ValueError(f"optim.min_lr={self.optim.min_lr} is above optim.lr={self.optim.lr}")
         return self
@@ -310,6 +318,7 @@ _MATCHTIR: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick-cpu": {
+        "device": "cpu",
         "steps": 40,
         "env": {"options": {"hops": [1, 3], "branches": 1, "distractors": 1}},
         "rollout": {"max_tokens": 48, "context": 1024},
@@ -356,9 +365,16 @@ def load_config(
         if name not in PRESETS:
             raise UsageError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}")
         base = {"preset": name, **PRESETS[name]}
-    values = _merged(base, {key: value for key, value in read.items() if key != "preset"})
-    for key, value in [*(given or {}).items(), *map(_override, overrides)]:
-        values = _merged(values, _nested(key.split("."), value))
+    asked = [{key: value for key, value in read.items() if key != "preset"}]
+    asked += [_nested(key.split("."), value) for key, value in [*(given or {}).items(), *map(_override, overrides)]]
+    values = reduce(_merged, asked, base)
+    # Options of one environment or estimator mean nothing to another.
+    for section, name in (("env", "id"), ("advantage", "estimator")):
+        default = getattr(GrpoConfig.model_fields[section].default, name)
+        before, now = (_section(settings, section).get(name, default) for settings in (base, values))
+        if now != before and "options" in _section(base, section):
+            base = {**base, section: {key: value for key, value in base[section].items() if key != "options"}}
+            values = reduce(_merged, asked, base)
     try:
         return GrpoConfig.model_validate(values)
     except ValidationError as error:
@@ -393,12 +409,17 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
     return value  # type: ignore[no-any-return]
 
 
+def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections are merged; anything else is replaced."""
+    """Sections are merged; anything else is replaced, and an empty section empties."""
     result = dict(under)
     for key, value in over.items():
         mine = result.get(key)
-        both = isinstance(value, Mapping) and isinstance(mine, Mapping)
+        both = isinstance(value, Mapping) and bool(value) and isinstance(mine, Mapping)
         result[key] = _merged(mine, value) if both else value  # type: ignore[arg-type]
     return result
 

@@ -40,7 +40,7 @@ from tir_gym.agents.grpo.log import RunLog
 from tir_gym.agents.grpo.loss import policy_loss, row_weight
 from tir_gym.agents.grpo.sampler import Sampler
 from tir_gym.env import ToolEnv
-from tir_gym.errors import UsageError
+from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.making import make_env
 from tir_gym.rollout import Finished, Request, Trajectory, tree_arguments
 
@@ -122,6 +122,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
                 due.append(asyncio.create_task(sampler.sample(curriculum.requests(asked, learner.rank, learner.world))))
                 asked += 1
             finished = await due.popleft()
+            refuse_nothing_to_learn_from(finished, config.rollout.context)
             clock.lap("sample")
 
             # 2. Rewards, advantages, tokens: rows to learn from.
@@ -138,7 +139,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
             await sampler.update(progress.weight_version)
             clock.lap("sync")
 
-            counts = learner.total([sum(one.trajectory.sampled for one in finished), len(finished)])
+            counts = learner.total([sum(map(_sampled, finished)), len(finished)])
             progress.sampled_tokens += int(counts[0])
             progress.rollouts += int(counts[1])
             last = progress.step == config.steps
@@ -294,6 +295,21 @@ def _asked_for(estimator: str, trajectories: Sequence[Trajectory]) -> dict[str, 
     return known
 
 
+def refuse_nothing_to_learn_from(finished: Sequence[Finished], context: int) -> None:
+    """Say why no rollout of a step is worth anything, rather than train on nothing.
+
+    Raises:
+        InfrastructureError: All of them broke.
+        UsageError: No task's first prompt fits.
+    """
+    failures = [one.trajectory.infra_error for one in finished]
+    if failures and all(failure is not None for failure in failures):
+        first = failures[0] or {}
+        raise InfrastructureError(f"all {len(failures)} rollouts of a step broke; the first: {first.get('message')}")
+    if finished and not any(one.trajectory.turns for one in finished):
+        raise UsageError(f"no task's first prompt fits into rollout.context={context} tokens; give more")
+
+
 def summary(finished: Sequence[Finished]) -> Figures:
     """How rollouts went; those that broke aside."""
     traces = [one.trace for one in finished if one.trace is not None and one.trajectory.infra_error is None]
@@ -304,6 +320,12 @@ def summary(finished: Sequence[Finished]) -> Figures:
         "calls_per_gold_call": sum(len(turn.calls) for trace in traces for turn in trace.turns) / max(1, gold),
         "turns": _mean([len(trace.turns) for trace in traces]),
     }
+
+
+def _sampled(finished: Finished) -> int:
+    """Tokens of its own: what a fork has from its parent was counted there."""
+    own = finished.trajectory.turns[finished.trajectory.forked_at :]
+    return sum(len(turn.output_ids) for turn in own)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -118,6 +118,7 @@ def console_line(figures: Mapping[str, float], steps: int) -> str:
     return (
         f"step {int(figures['step'])}/{steps}"
         + part("success", ".3f", "success")
+        + (part("infra_failures", ".0%", "broken") if figures.get("infra_failures") else "")
         + part("return", ".2f", "return")
         + part("calls_per_gold_call", ".2f", "calls")
         + part("entropy", ".3f", "entropy")

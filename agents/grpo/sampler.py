@@ -76,7 +76,7 @@ class Sampler:
         """
         learner = self._learner
         weights: Any = None
-        folder = Path(self._config.out) / "weights" / f"{version:06d}"
+        folder = (Path(self._config.out) / "weights" / f"{version:06d}").resolve()  # a server has a folder of its own
         if self._config.rollout.engine == "server":
             whole = learner.weights()
             if learner.rank == 0:

@@ -67,13 +67,21 @@ class Demonstration:
         """The episode as a rollout would have recorded it: the same tokens before and in each turn. The
         log-probabilities are 0, as nothing was sampled."""
         prompt, recording = ChatPrompt(tokenizer, self.tools), Recording(self.task_id, self.task_id)
-        end = min(tokenizer.stop_ids)
+        end = _end_of_turn(tokenizer)
         said_before: list[int] = []
         for number, (heard, said, reward) in enumerate(self.turns):
             recording.extend(prompt.grow(said_before, heard) if number else prompt.begin(heard))
             said_before = [*tokenizer.encode(said), end]
             recording.add(said_before, np.zeros(len(said_before)), reward=reward)
         return recording.finish(success=self.success)
+
+
+def _end_of_turn(tokenizer: ChatTokenizer) -> int:
+    """What the template puts after an assistant's words: of several tokens that may stop a turn, the one to learn."""
+    said = "\ue000"
+    talk = ({"role": "user", "content": "?"}, {"role": "assistant", "content": said})
+    after = tokenizer.encode(tokenizer.render(talk, (), reply=False).rpartition(said)[2])
+    return after[0] if len(after) and after[0] in tokenizer.stop_ids else min(tokenizer.stop_ids)
 
 
 def demonstrations(env: ToolEnv, *, seed: int, flaws: Flaws = Flaws()) -> Iterator[Demonstration]:

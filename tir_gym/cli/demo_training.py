@@ -56,11 +56,12 @@ def train_policy(folder: Path, lessons: int | None, steps: int | None) -> Traine
     from tir_gym.agents.grpo.log import console_line
 
     run = folder / "grpo"
-    given = {"policy": str(folder / "taught"), "out": str(run)} | ({} if steps is None else {"steps": steps})
+    recipe = load_config()
+    _teach(folder, recipe.env.options, lessons)
+    given = {"policy": str(folder / "taught"), "out": str(run), "steps": recipe.steps if steps is None else steps}
     stored = run / "config.toml"
     begun = (run / "metrics.jsonl").exists() and stored.exists()
     config = load_config(base=tomllib.loads(stored.read_text(encoding="utf-8")) if begun else None, given=given)
-    _teach(folder, config.env.options, lessons)
     with progress("training", config.steps) as tick:
 
         def on_step(figures: dict[str, float]) -> None:
@@ -77,18 +78,19 @@ def _teach(folder: Path, options: dict[str, Any], steps: int | None) -> None:
 
     blank, taught = folder / "blank", folder / "taught"
     config = SupervisedConfig() if steps is None else SupervisedConfig(steps=steps)
-    if (taught / "model.safetensors").exists():
+    if taught.exists():
         before = json.loads((taught / "sft.json").read_text(encoding="utf-8"))["config"]["steps"]
         if before != config.steps:
             raise UsageError(
-                f"{taught} was taught in {before} steps, not {config.steps}; remove it, or name another --folder"
+                f"{taught} was taught in {before} steps, not {config.steps}; remove {folder}, or name another --folder"
             )
         return
-    for unfinished in (blank, taught):
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
+    partial = folder / "taught.partial"
+    for stale in (blank, partial, folder / "grpo"):  # what was trained from another start says nothing of this one
+        shutil.rmtree(stale, ignore_errors=True)
     made = make_policy(blank, envs=[ENV], env_options=options)
     note(f"made a policy of {made.parameters:,} random weights")
     lessons = Lessons(ENV, options, count=min(Lessons.count, config.steps * config.batch))
     with progress("lessons", config.steps) as tick:
-        teach(blank, taught, lessons, config, on_step=lambda seen: tick(f"loss {seen['loss']:.2f}"))
+        teach(blank, partial, lessons, config, on_step=lambda seen: tick(f"loss {seen['loss']:.2f}"))
+    partial.rename(taught)

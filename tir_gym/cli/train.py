@@ -94,7 +94,8 @@ def _config(
         return load_config(preset=preset, file=file, given=given, overrides=settings)
     if preset is not None:
         raise UsageError("--resume goes on under the run's own settings; leave --preset out")
-    stored = Path(load_config(given=given, overrides=settings, file=file).out) / "config.toml"
+    where = [setting for setting in settings if setting.startswith("out=")]  # the others are for the stored settings
+    stored = Path(load_config(given=given, overrides=where, file=file).out) / "config.toml"
     if not stored.exists():
         raise UsageError(f"there is no run at {stored.parent}; begin it without --resume, or name its folder by --out")
     return load_config(base=tomllib.loads(stored.read_text()), file=file, given=given, overrides=settings)

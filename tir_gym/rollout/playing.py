@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.episode import PlayedEpisode
-from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.errors import ContextFull, InfrastructureError
 from tir_gym.records import Json, Trace
 from tir_gym.rollout.branching import Branching, surprise
 from tir_gym.rollout.policy import Policy, SamplingParams, TokenOutput
@@ -248,10 +248,9 @@ class Player:
             )
             try:
                 output = await self._sampled(prompt_ids, params, key)
-            except UsageError:
+            except ContextFull:
                 if not rollout.turn:
                     raise
-                # The conversation has outgrown the model's context.
                 return _End(ending="max_tokens", truncated=True, budget="max_tokens")
             await self._fork(rollout, output, forked)
             played = await self._workers.step(

@@ -70,7 +70,8 @@ class Policy(Protocol):
                 the server that has it). Calls of one key never overlap. Any string; no key, nothing kept.
 
         Raises:
-            UsageError: The prompt fills the model's whole context, or is empty.
+            ContextFull: The prompt fills the model's whole context.
+            UsageError: It is empty, or the engine refuses what it is asked.
             InfrastructureError: The engine broke or cannot be reached; the rollout says nothing about the policy.
         """
 
