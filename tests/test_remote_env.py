@@ -308,6 +308,8 @@ def test_a_reply_to_another_request_is_a_lost_connection(url: str) -> None:
             json.dumps({"op": "tasks", "id": session._last + 1, "session": session._token, "n": 9})
         )
         session._last += 1
+        while not session._connection.is_stale():  # until it is there
+            time.sleep(0.01)
         assert len(env.task_ids(2)) == 2
 
 

@@ -301,10 +301,10 @@ def test_sessions_snapshots_and_messages_are_bounded() -> None:
         error = third.say(op="create", id="x" * 16)["error"]
         assert error["kind"] == "limit"
         first.ask("reset", seed=1)
-        refused = first.ask("fork")
-        assert refused["error"]["kind"] == "limit"
+        no_room = first.ask("fork")
+        assert no_room["error"]["kind"] == "limit"
         again = first.say(op="fork", id=first.last, session=first.session)
-        assert again == refused  # it has used up its number, as the schema says
+        assert again == no_room  # it has used up its number, as the schema says
         kept = [first.ask("snapshot")["result"]["snapshot"] for _ in range(2)]
         assert first.ask("snapshot")["error"]["kind"] == "limit"
         first.ask("forget", snapshots=kept[:1])
