@@ -148,6 +148,32 @@ def test_a_trace_may_not_choose_what_is_imported() -> None:
     assert env_of(trace, env_id=CALCULATOR).env_id == CALCULATOR
 
 
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        ("tir_gym/Remote-v0", {"url": "http://127.0.0.1:9", "env_id": CALCULATOR}),
+        ("tir_gym/SQL-v0", {"url": "postgresql://someone@127.0.0.1:9/work"}),
+        (CALCULATOR, {"servers": [{"at": "ws://127.0.0.1:9"}]}),
+    ],
+)
+def test_a_trace_may_not_choose_what_is_connected_to(env_id: str, kwargs: dict[str, Any]) -> None:
+    trace = edited(edited(played(), "provenance", "env_id", value=env_id), "provenance", "env_kwargs", value=kwargs)
+    (name, *_) = kwargs
+    with pytest.raises(UsageError, match=rf"elsewhere.*'{name}'.*--env-arg {name}="):
+        replay_trace(trace)
+    with pytest.raises(UsageError, match="elsewhere"):
+        env_of(trace, env_id=env_id)
+
+
+def test_an_address_given_now_or_in_the_words_of_a_task_leads_nowhere_new() -> None:
+    there = {"url": "postgresql://someone@127.0.0.1:9/work"}
+    trace = edited(played(), "provenance", "env_kwargs", value=there)
+    assert env_of(edited(trace, "provenance", "env_id", value="tir_gym/SQL-v0"), url=None).env_id == "tir_gym/SQL-v0"
+    task = make_env(CALCULATOR).make_task("test", 3).model_dump(mode="json")
+    task["messages"][0]["content"] += " See https://example.org."
+    assert env_of(edited(played(), "provenance", "env_kwargs", value={"task": task})).env_id == CALCULATOR
+
+
 def test_options_given_now_win_over_recorded_ones() -> None:
     trace = edited(played(), "provenance", "env_kwargs", value={"max_turns": 1})
     assert not replay_trace(trace).same

@@ -68,8 +68,9 @@ def env_of(trace: Trace, *, env_id: str | None = None, **options: Any) -> ToolEn
         options: Options instead of the recorded ones, such as a `data_dir` that lies elsewhere here.
 
     Raises:
-        UsageError: The trace names an environment that is not registered. A trace is data from anywhere, so it may
-            not choose a module to import; `env_id` may.
+        UsageError: The trace names an environment that is not registered, or a place to connect to. A trace is data
+            from anywhere, so it may neither choose a module to import nor who is sent this machine's token; `env_id`
+            and `options` may.
     """
     recorded = trace.provenance
     if env_id is None and not is_registered(recorded.env_id):
@@ -77,6 +78,13 @@ def env_of(trace: Trace, *, env_id: str | None = None, **options: Any) -> ToolEn
             f"the trace names environment {recorded.env_id!r}, which is not registered here; "
             "if you trust that code, name it yourself (--env)"
         )
+    for name, value in recorded.env_kwargs.items():
+        if name not in options and name not in _NO_PLACES and _leads_elsewhere(value):
+            raise UsageError(
+                f"the environment of the trace is elsewhere: option {name!r} is {_window(_canonical(value), 0)}; "
+                "a trace may not choose what this machine connects to, so if you trust that place, "
+                f"name it yourself (--env-arg {name}=...)"
+            )
     return make_env(env_id or recorded.env_id, **{**recorded.env_kwargs, **options})
 
 
@@ -157,6 +165,14 @@ def _differences(recorded: Any, replayed: Any, path: tuple[str, ...]) -> Iterato
             replayed=None if replayed is _ABSENT else replayed,
             text=f"recorded {place}: {ours}\nreplayed {place}: {theirs}",
         )
+
+
+_NO_PLACES = ("task", "reward")
+"""Options that no environment connects to, whatever addresses stand in the words of a task."""
+
+
+def _leads_elsewhere(value: Any) -> bool:
+    return "://" in json.dumps(value, default=str)
 
 
 _OWN_BUDGETS = ("max_turns", "max_seconds", "infra_error")
