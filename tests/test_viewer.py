@@ -25,11 +25,12 @@ pytest.importorskip("starlette", reason="the extra `viewer` is not installed")
 from starlette.testclient import TestClient
 
 from tir_gym.advantages import dual
+from tir_gym.agents.oracle import OracleAgent
 from tir_gym.cli import main
 from tir_gym.cli.reporting.learning import find_logs, learning_curves, read_log
-from tir_gym.episode import PlayedEpisode
+from tir_gym.episode import PlayedEpisode, play_episode
 from tir_gym.making import make_env
-from tir_gym.records import Provenance
+from tir_gym.records import Provenance, Trace
 from tir_gym.replay_trace import env_of, replay_trace
 from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
@@ -377,14 +378,47 @@ def reader_task(reader: Reader, id: int) -> str:
     return quote(reader.episode(id).task_id)
 
 
+def with_options(trace: Trace, **kwargs: Any) -> Trace:
+    provenance = Provenance(**{**trace.provenance.model_dump(), "env_kwargs": kwargs})
+    return trace.model_copy(update={"provenance": provenance})
+
+
 def test_a_trace_cannot_make_its_reader_connect_anywhere(reader: Reader) -> None:
-    trace = reader.trace(ids(reader, "gold")[0])
-    kwargs = {"url": "ws://evil.example:1"}
-    away = trace.model_copy(
-        update={"provenance": Provenance(**{**trace.provenance.model_dump(), "env_kwargs": kwargs})}
-    )
-    assert "elsewhere" in show_episode(away).unexplained
-    assert "elsewhere" in changes_of(away).reason
+    away = with_options(reader.trace(ids(reader, "gold")[0]), url="ws://evil.example:1")
+    assert "elsewhere" in show_episode(away, asked=True).unexplained
+    assert "elsewhere" in changes_of(away, asked=True).reason
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"task": {"id": "test/0", "state": {}}},
+        {"corpus": "/dev/zero", "questions": "/dev/zero"},
+        {"world_size": 10**9},
+        {"sizes": [[1]] * 3},
+        {"url": "ws://evil.example:1"},
+    ],
+)
+def test_a_page_makes_no_environment_with_doubtful_options_unasked(
+    kwargs: dict[str, Any], reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(*_: Any, **__: Any) -> Any:
+        raise AssertionError("an environment was made")
+
+    monkeypatch.setattr("tir_gym.replay_trace.make_env", made)
+    trace = with_options(reader.trace(ids(reader, "gold")[0]), **kwargs)
+    (name, *_) = kwargs
+    assert f"{name!r}" in show_episode(trace).unexplained
+    changes = changes_of(trace)
+    assert f"{name!r}" in changes.reason
+    assert changes.asks
+
+
+def test_small_numbers_are_no_doubtful_options(reader: Reader) -> None:
+    env = make_env("tir_gym/Lookup-v0", hops=(1, 3), distractors=1, split="test")
+    trace = play_episode(env, OracleAgent(), task="test/0", name="oracle").trace
+    assert not show_episode(trace).unexplained
+    assert not changes_of(trace).reason
 
 
 def test_what_is_not_there_is_told(client: TestClient) -> None:

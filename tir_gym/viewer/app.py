@@ -179,7 +179,8 @@ class _Viewer:
     def episode(self, request: Request) -> Response:
         query = request.query_params
         line = self._reader.episode(_id(request))
-        shown = self._shown(line.id)
+        asked = query.get("replay") == "1"
+        shown = self._shown(line.id, asked)
         before, after = self._reader.neighbours(line)
         group = self._reader.group(line.run_id, line.task_id)
         estimator, credit = query.get("estimator", "dual"), query.get("credit", "hindsight")
@@ -192,7 +193,7 @@ class _Viewer:
             golds=shown.golds.get(shown.last.trace, ()),
             paid={gold: (shown.last.calls[index][:2], score) for index, gold, score in shown.last.pairs},
             pictures=(picture(shown, shown.last, WIDE), picture(shown, shown.last, NARROW)),
-            changes=self._changed(line.id, query.get("replay") == "1"),
+            changes=self._changed(line.id, asked),
             advantages=advantages_of(group, estimator, credit),
             before=before,
             after=after,
@@ -204,7 +205,7 @@ class _Viewer:
 
     def matching(self, request: Request) -> Response:
         """The picture as it stood after a turn, for the script that walks turns."""
-        shown = self._shown(self._reader.episode(_id(request)).id)
+        shown = self._shown(self._reader.episode(_id(request)).id, False)
         after = _number(request.query_params.get("after"), len(shown.trace.turns)) - 1
         step = next((each for each in shown.steps if each.turn >= after), shown.last)
         pictures = (picture(shown, step, WIDE), picture(shown, step, NARROW))
@@ -276,11 +277,11 @@ class _Viewer:
         text = pages.render(template, store=self._reader.where, here=template.removesuffix(".html"), **values)
         return HTMLResponse(_encoded(text))
 
-    def _show(self, id: int) -> ShownEpisode:
-        return show_episode(self._reader.trace(id), self._reader.turn_seconds(id))
+    def _show(self, id: int, asked: bool) -> ShownEpisode:
+        return show_episode(self._reader.trace(id), self._reader.turn_seconds(id), asked=asked)
 
     def _changes(self, id: int, asked: bool) -> Changes:
-        return changes_of(self._shown(id).trace, asked=asked)
+        return changes_of(self._shown(id, asked).trace, asked=asked)
 
     def _plots(self, run: RunLine) -> Sequence[Plot]:
         rows = [

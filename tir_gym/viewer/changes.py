@@ -18,7 +18,7 @@ from tir_gym.errors import TirGymError
 from tir_gym.records import Trace
 from tir_gym.replay_trace import env_of
 from tir_gym.sandboxes.state import StateSandbox
-from tir_gym.viewer.episode import as_json, elsewhere
+from tir_gym.viewer.episode import as_json, doubtful
 
 _ROWS = 60
 """Changed records shown of one turn."""
@@ -84,11 +84,11 @@ def changes_of(trace: Trace, *, asked: bool = False) -> Changes:
 
     Args:
         trace: The episode.
-        asked: Whether to play in a sandbox that runs what a model wrote.
+        asked: Whether to play in a sandbox that runs what a model wrote, or with options that are `doubtful`.
     """
-    remote = elsewhere(trace)
-    if remote:
-        return Changes({}, remote)
+    doubt = "" if asked else doubtful(trace)
+    if doubt:
+        return Changes({}, doubt, asks=True)
     try:
         env = env_of(trace)
         try:

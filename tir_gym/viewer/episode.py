@@ -125,14 +125,15 @@ class ShownEpisode:
         return self.steps[-1]
 
 
-def show_episode(trace: Trace, seconds: Sequence[float | None] = ()) -> ShownEpisode:
+def show_episode(trace: Trace, seconds: Sequence[float | None] = (), *, asked: bool = False) -> ShownEpisode:
     """Put an episode together.
 
     Args:
         trace: The episode.
         seconds: Wall-clock seconds of each turn.
+        asked: Whether to make its environment even with options of its own, see `doubtful`.
     """
-    explained, golds, reason = _explained(trace, [0.0 if each is None else each for each in seconds])
+    explained, golds, reason = _explained(trace, [0.0 if each is None else each for each in seconds], asked)
     walked = walk(trace, explained)
     effects = {tool.name: tool.effect for tool in trace.tools}
     matches = () if explained is None else explained.matches
@@ -166,25 +167,41 @@ def result_text(result: Any) -> str:
     return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=1)
 
 
-def elsewhere(trace: Trace) -> str:
-    """Why the environment of an episode is not made here, where its options name a place to connect to; else nothing.
+def doubtful(trace: Trace) -> str:
+    """Why the environment of an episode is not made unasked, where its options may cost or run more than a page should.
 
-    A trace is data from anywhere, and shall not make its reader's machine connect to a place of its choice.
+    A trace is data from anywhere: its options can name files, hold a whole task whose gold is code, or ask for a world
+    without end. Plain small numbers can do none of that.
     """
-    options = trace.provenance.env_kwargs.items()
-    remote = next((name for name, value in options if isinstance(value, str) and "://" in value), None)
-    return (
-        "" if remote is None else f"its environment is elsewhere (option {remote!r}), and the viewer connects nowhere"
-    )
+    for name, value in trace.provenance.env_kwargs.items():
+        plain = isinstance(value, str) if name == "task" else name in _PLAIN_OPTIONS or _is_small(value)
+        if not plain:
+            return f"its environment was made with an option of its own, {name!r}, which a page does not try unasked"
+    return ""
+
+
+_PLAIN_OPTIONS = ("split", "dialect", "reward", "max_turns", "render_mode")
+_LARGEST = 1000
+"""Number up to which an option is taken as it is: a world of so many people is made in half a second."""
+
+
+def _is_small(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return (
+            len(value) <= 4
+            and not any(isinstance(each, (list, tuple)) for each in value)
+            and all(map(_is_small, value))
+        )
+    return value is None or (isinstance(value, (int, float)) and abs(value) <= _LARGEST)
 
 
 def _explained(
-    trace: Trace, seconds: Sequence[float]
+    trace: Trace, seconds: Sequence[float], asked: bool
 ) -> tuple[Explained | None, Mapping[int, tuple[ShownGold, ...]], str]:
     """Why the turns were paid, the gold traces concerned, and why not."""
-    remote = elsewhere(trace)
-    if remote:
-        return None, {}, remote
+    doubt = "" if asked else doubtful(trace)
+    if doubt:
+        return None, {}, doubt
     try:
         env = env_of(trace)
         try:
