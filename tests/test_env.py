@@ -316,6 +316,20 @@ def test_a_sandbox_that_breaks_at_the_end_is_an_infrastructure_failure_too(
     assert env.trace().turns[-1].reward == 0.0
 
 
+def test_figures_that_break_at_a_callers_budget_are_an_infrastructure_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> Any:
+        raise SandboxDied("it is gone")
+
+    env = NotebookEnv(task="move")
+    env.reset()
+    env.step(act(("list_notes", {"owner": "ann"})))
+    monkeypatch.setattr(NotebookEnv, "metrics", gone)
+    env.truncate("max_tokens")
+    trace = env.trace()
+    assert (trace.ending, trace.success, trace.turn_rewards) == ("infra_error", None, ())
+    assert trace.infra_error == {"kind": "sandbox_died", "tool": None, "message": "it is gone"}
+
+
 @pytest.mark.parametrize("name", ["explode", "babble"])
 def test_a_tools_bug_is_a_typed_infrastructure_failure(name: str, caplog: pytest.LogCaptureFixture) -> None:
     env = NotebookEnv(task="move")

@@ -268,7 +268,12 @@ class ToolEnv(gymnasium.Env[Observation, Action]):
         episode = self._running()
         if episode.ending is None:
             episode.ending = ending
-            self._conclude(episode, None, {})
+            try:
+                self._conclude(episode, None, {})
+            except InfrastructureError as error:  # as in `step`
+                episode.ending = None
+                self.abort(error.kind, str(error))
+                episode.success, episode.checks, episode.turn_rewards = None, {}, ()
 
     def render(self) -> str | None:
         """The conversation so far, in `ansi` mode."""
