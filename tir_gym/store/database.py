@@ -40,7 +40,7 @@ def open_database(where: str | Path) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        raise UsageError(f"cannot open the store {_shown(url)}: {reason}") from error
+        raise UsageError(f"cannot open the store {shown_url(url)}: {reason}") from error
     except BaseException:
         engine.dispose()
         raise
@@ -126,15 +126,15 @@ def _is_store(connection: Connection) -> bool:
         foreign = sorted(tables & set(schema.metadata.tables))
         if foreign:
             raise UsageError(
-                f"the database {_shown(connection.engine.url)} has tables of another program ({', '.join(foreign)}); "
-                "name another file, database or schema"
+                f"the database {shown_url(connection.engine.url)} has tables of another program "
+                f"({', '.join(foreign)}); name another file, database or schema"
             )
         return False
     found = dict(connection.execute(select(schema.versions.c.name, schema.versions.c.version)).all())
     version = int(found["schema"])
     if version > schema.SCHEMA_VERSION:
         raise UsageError(
-            f"the store {_shown(connection.engine.url)} was made by tir-gym {found.get('tir_gym')} and has schema "
+            f"the store {shown_url(connection.engine.url)} was made by tir-gym {found.get('tir_gym')} and has schema "
             f"version {version}; this tir-gym reads up to {schema.SCHEMA_VERSION}: upgrade it"
         )
     return True
@@ -155,7 +155,8 @@ def _use_wal(engine: Engine) -> None:
             time.sleep(0.02)
 
 
-def _shown(url: URL) -> str:
+def shown_url(url: URL) -> str:
+    """A store's place for people to read: the path of a file, or a URL without its password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     return url.render_as_string(hide_password=True)

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, or_
 from tir_gym.errors import UsageError
 from tir_gym.records import Trace
 from tir_gym.store import schema
-from tir_gym.store.database import open_database
+from tir_gym.store.database import open_database, shown_url
 from tir_gym.store.run import Run, TurnCredit
 from tir_gym.store.text import readable, trace_from_text
 from tir_gym.viewer.figures import Attempts, pass_rate, success_of
@@ -37,8 +37,9 @@ class Reader:
     """
 
     def __init__(self, where: str | Path) -> None:
-        self.where = str(where)
         self._engine = open_database(where)
+        self.where = shown_url(self._engine.url)
+        """For people to read, without a password."""
         self._configs: dict[int, Mapping[str, Any]] = {}
         self._kept: dict[tuple[Any, ...], RunLine] = {}
 
