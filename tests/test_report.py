@@ -159,6 +159,15 @@ def test_without_an_environment_the_recorded_matching_serves(store: Store) -> No
     assert "final matching as recorded" in Tags(html(report)).text
 
 
+def test_an_episode_that_breaks_its_environment_costs_no_report(store: Store) -> None:
+    def breaks(trace: Trace) -> Any:
+        raise TypeError("unhashable option")
+
+    report = make_report([store.run("spoiled")], breaks)
+    assert report.examples
+    assert all(example.unexplained == "TypeError: unhashable option" for example in report.examples)
+
+
 # Comparing.
 
 

@@ -18,7 +18,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 from hostile import EVIL, hostile
-from sqlalchemy import event
+from pydantic import ValidationError
+from sqlalchemy import create_engine, event
 
 pytest.importorskip("starlette", reason="the extra `viewer` is not installed")
 
@@ -30,7 +31,7 @@ from tir_gym.cli import main
 from tir_gym.cli.reporting.learning import find_logs, learning_curves, read_log
 from tir_gym.episode import PlayedEpisode, play_episode
 from tir_gym.making import make_env
-from tir_gym.records import Provenance, Trace
+from tir_gym.records import MatchedCall, Provenance, Trace
 from tir_gym.replay_trace import env_of, replay_trace
 from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
@@ -347,6 +348,14 @@ def test_a_run_that_goes_on_has_another_pulse(tmp_path: Path) -> None:
         reader.close()
 
 
+def test_pages_do_not_show_the_password_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = "postgresql+psycopg://me:secret@127.0.0.1:1/runs"
+    monkeypatch.setattr("tir_gym.viewer.reader.open_database", create_engine)  # which connects to nothing yet
+    reader = Reader(where)
+    assert reader.where == "postgresql+psycopg://me:***@127.0.0.1:1/runs"
+    reader.close()
+
+
 # A trace is data from strangers.
 
 
@@ -419,6 +428,29 @@ def test_small_numbers_are_no_doubtful_options(reader: Reader) -> None:
     trace = play_episode(env, OracleAgent(), task="test/0", name="oracle").trace
     assert not show_episode(trace).unexplained
     assert not changes_of(trace).reason
+
+
+@pytest.mark.parametrize("place", ["turn", "call", "gold"])
+def test_a_match_with_a_negative_place_is_no_record(place: str) -> None:
+    match = {"turn": 0, "call": 0, "gold": 0, "score": 0.5}
+    MatchedCall.model_validate(match)
+    with pytest.raises(ValidationError, match=place):
+        MatchedCall.model_validate(match | {place: -100})
+
+
+def test_a_message_without_a_role_opens(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "odd.db")) as store:
+        trace = hostile(CALCULATOR)
+        turn = trace.turns[0].model_copy(
+            update={"observation": ({"content": "who?"}, {"role": "user", "content": "I"})}
+        )
+        played = PlayedEpisode(trace.model_copy(update={"turns": (turn,) * 3}), 0.1, (0.1,), {})
+        store.add_run("odd", {"env_id": CALCULATOR}, [rows_of(played, outcome_of(played, repeat=0))])
+    reader = Reader(tmp_path / "odd.db")
+    app = TestClient(make_app(reader), base_url="http://localhost")
+    assert app.get("/episodes/1").status_code == 200
+    assert app.get("/episodes/1/text?part=reply&turn=1&call=1").text == "I"
+    reader.close()
 
 
 def test_what_is_not_there_is_told(client: TestClient) -> None:

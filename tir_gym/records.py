@@ -296,10 +296,10 @@ class Task(Record):
 class MatchedCall(Record):
     """A call of the agent and the gold call that it was matched with in the end."""
 
-    turn: int
-    call: int
+    turn: int = Field(ge=0)
+    call: int = Field(ge=0)
     """Position of the call in its turn."""
-    gold: int | None
+    gold: int | None = Field(ge=0)
     """Position in the gold trace, `None` if the call paid for nothing."""
     score: float
 

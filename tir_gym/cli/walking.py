@@ -85,7 +85,7 @@ def walk_turn(turn: Turn, number: int, paid: Match | Trace, *, gold: Sequence[To
         text=turn.text,
         calls=tuple(calls),
         malformed=turn.malformed,
-        replies=tuple(str(message.get("content")) for message in turn.observation if message["role"] == "user"),
+        replies=tuple(str(message.get("content")) for message in turn.observation if message.get("role") == "user"),
         reward=turn.reward,
         parts=", ".join(f"{name} {signed(value)}" for name, value in turn.parts.items()) or "nothing",
     )

@@ -222,7 +222,7 @@ class _Viewer:
             elif part == "text":
                 text = trace.turns[turn].text
             elif part == "reply":
-                replies = [each for each in trace.turns[turn].observation if each["role"] == "user"]
+                replies = [each for each in trace.turns[turn].observation if each.get("role") == "user"]
                 text = str(replies[call].get("content"))
             elif part == "malformed":
                 text = trace.turns[turn].malformed[call]

@@ -112,4 +112,6 @@ def _explained(trace: Trace, row: EpisodeRow, make_env: Callable[[Trace], ToolEn
             env.close()
     except (TirGymError, ValueError) as error:
         return None, str(error)
+    except Exception as error:  # a trace is data from strangers, and must not cost the report of the others
+        return None, f"{type(error).__name__}: {error}"
     return found, "" if found is not None else "its turns are paid otherwise by this version of the environment"
