@@ -625,5 +625,5 @@ def test_a_tokenizer_that_cannot_hold_a_conversation_is_refused(tmp_path: Path) 
     plain.chat_template = None
     with pytest.raises(UsageError, match="no chat template"):
         HuggingFaceTokenizer(plain, stop_ids=[2])
-    with pytest.raises(UsageError, match="no tokenizer can be loaded"):
+    with pytest.raises(UsageError, match="no such folder here, and no tokenizer"):
         HuggingFaceTokenizer.load(tmp_path / "nothing")

@@ -135,6 +135,6 @@ def test_learning_rate_rises_and_falls_as_asked(policy):
 
 
 def test_a_policy_that_is_not_there_is_told_in_a_line(tmp_path):
-    with pytest.raises(UsageError, match="no causal LM can be loaded") as caught:
+    with pytest.raises(UsageError, match="no causal language model") as caught:
         Learner(config_of(str(tmp_path)))
     assert "\n" not in str(caught.value)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.agents.engines.engine import Weights
+from tir_gym.agents.engines.loading import load_causal_lm
 from tir_gym.errors import ContextFull, InfrastructureError, MissingExtra, UsageError
 from tir_gym.rollout import SamplingParams, TokenOutput
 
@@ -114,15 +115,8 @@ class LocalEngine:
         Raises:
             UsageError: There is no such model.
         """
-        from transformers import AutoModelForCausalLM
-
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype or "auto")
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UsageError(f"{folder}: no causal language model can be loaded from there: {reason}") from error
-        return cls(model.to(device), **options)
+        return cls(load_causal_lm(folder, dtype=dtype or "auto").to(device), **options)
 
     @property
     def weight_version(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tir_gym.agents.engines.loading import found_none
 from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.records import Message
 
@@ -63,7 +64,7 @@ class HuggingFaceTokenizer:
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
         except (OSError, ValueError) as error:
-            raise UsageError(f"{folder}: no tokenizer can be loaded from there: {_first_line(error)}") from error
+            raise found_none("tokenizer", folder, error) from error
         try:
             stops = GenerationConfig.from_pretrained(str(folder)).eos_token_id
         except OSError:  # a tokenizer without a model
@@ -126,7 +127,3 @@ def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError):  # data already, or what a model took for JSON
         return dict(call)
     return {**call, "function": {**function, "arguments": arguments}}
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

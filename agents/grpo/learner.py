@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tir_gym.agents.engines.loading import load_causal_lm
 from tir_gym.agents.grpo.batches import MicroBatch, token_logprobs
 from tir_gym.agents.grpo.config import GrpoConfig, ModelConfig
 from tir_gym.errors import MissingExtra, UsageError
@@ -51,7 +52,7 @@ class Learner:
         saved = None if checkpoint is None else checkpoint / "policy"
         base = torch.bfloat16 if self._lora and self._half else torch.float32
         source = config.policy if saved is None or self._lora else saved
-        self.model = self._placed(_load(source, config.model, base))
+        self.model = self._placed(load_causal_lm(source, dtype=base, attn_implementation=config.model.attention))
         if self._lora:
             self.model = _with_adapters(self.model, config.model, saved)
         if config.model.checkpoint_activations:
@@ -71,7 +72,11 @@ class Learner:
         self._reference: Any = None
         if config.loss.kl and not self._lora:
             dtype = torch.bfloat16 if self._half and self.world == 1 else torch.float32
-            self._reference = self._placed(_load(config.policy, config.model, dtype)).eval().requires_grad_(False)
+            self._reference = (
+                self._placed(load_causal_lm(config.policy, dtype=dtype, attn_implementation=config.model.attention))
+                .eval()
+                .requires_grad_(False)
+            )
 
     # What a loss is made of.
 
@@ -212,20 +217,6 @@ def _device(name: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device("cpu")
-
-
-def _load(source: str | Path, config: ModelConfig, dtype: torch.dtype) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if not str(source):
-        raise UsageError("no policy; name the folder of one, such as `tir-gym make-policy` writes")
-    try:
-        return AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, attn_implementation=config.attention)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{source}: no causal LM can be loaded from there: {reason}") from error
 
 
 def _with_adapters(model: Any, config: ModelConfig, saved: Path | None) -> Any:

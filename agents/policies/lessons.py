@@ -13,11 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tir_gym.agents.engines.loading import load_causal_lm, no_bars
 from tir_gym.agents.policies.demonstrations import Flaws, demonstrations
-from tir_gym.agents.policies.making import empty_folder, no_bars
+from tir_gym.agents.policies.making import empty_folder
 from tir_gym.agents.policies.supervised import SupervisedConfig, train_supervised
 from tir_gym.env import ToolEnv
-from tir_gym.errors import MissingExtra, UsageError
+from tir_gym.errors import UsageError
 from tir_gym.making import make_env
 from tir_gym.rollout import ChatTokenizer, Flat
 
@@ -104,25 +105,12 @@ def teach(
 
 
 def load_model(policy: str | Path, device: str | None = None) -> PreTrainedModel:
-    """A causal language model in float32.
+    """A causal language model in float32; errors as `load_causal_lm`."""
+    model = load_causal_lm(policy, dtype="float32")
+    import torch
 
-    Raises:
-        MissingExtra: torch or transformers are not installed.
-        UsageError: There is none.
-    """
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtra("a policy needs torch and transformers: pip install 'tir-gym[train]'") from error
     where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        with no_bars():
-            model = AutoModelForCausalLM.from_pretrained(str(policy), dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{policy}: no model can be loaded from there: {first}") from error
-    return model.to(where)  # type: ignore[no-any-return, arg-type]
+    return model.to(where)  # type: ignore[no-any-return]
 
 
 def shown(env: ToolEnv, tokenizer: ChatTokenizer, lessons: Lessons, *, context: int | None = None) -> list[Flat]:

@@ -6,12 +6,12 @@ sft` shows it how, `tir-gym train` lets it find out better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tir_gym.agents.engines.loading import no_bars
 from tir_gym.agents.policies.vocabulary import train_tokenizer
 from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.making import make_env
@@ -147,20 +147,6 @@ def qwen3_config(shape: Shape, *, vocabulary: int, end: int, pad: int) -> Qwen3C
         eos_token_id=end,
         pad_token_id=pad,
     )
-
-
-@contextmanager
-def no_bars() -> Iterator[None]:
-    """Without transformers' progress bars, which would stand for a blink on the terminal and for good in a log."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def empty_folder(folder: str | Path) -> Path:
