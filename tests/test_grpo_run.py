@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
@@ -110,6 +111,30 @@ def test_rollouts_stand_in_the_store_by_group(policy, tmp_path):
     assert {tag for row in rows for tag in row.tags} == {"step-1", "step-2"}
     with pytest.raises(UsageError, match="holds a run already"):
         train(config_of(policy, tmp_path / "run", "steps=2"))
+
+
+def test_runs_that_share_a_store_each_have_a_name_and_go_on_under_it(policy, tmp_path):
+    """Two folders of one basename, and a folder that was emptied and trained in anew."""
+    store = tmp_path / "shared.db"
+    settings = ("eval.every=0", "log.groups=1.0", f"log.store={store}")
+
+    def run(folder, steps, resume=False):
+        train(config_of(policy, tmp_path / folder / "run", f"steps={steps}", *settings), resume=resume)
+
+    def stored():
+        with open_store(store) as opened:
+            return {info.name: info.episodes for info in opened.runs()}
+
+    run("a", 1)
+    run("b", 1)
+    assert stored() == {"run": 6, "run-2": 6}
+    run("b", 2, resume=True)
+    run("a", 3, resume=True)
+    assert stored() == {"run": 18, "run-2": 12}
+    shutil.rmtree(tmp_path / "a")
+    run("a", 1)
+    run("a", 2, resume=True)
+    assert stored() == {"run": 18, "run-2": 12, "run-3": 12}
 
 
 def test_sampling_may_run_ahead_of_learning_and_resume(policy, tmp_path):

@@ -240,6 +240,14 @@ def test_a_name_is_taken_once(store: Store, run: Run) -> None:
     assert [info.name for info in store.runs()] == ["first", "second"]
 
 
+def test_another_run_gets_the_next_number_behind_its_name(store: Store, run: Run) -> None:
+    names = [store.begin_another(run.name, {}).name for _ in range(2)]
+    assert names == [f"{run.name}-2", f"{run.name}-3"]
+    assert store.begin_another("other", {}).name == "other"
+    with pytest.raises(UsageError, match="printable"):
+        store.begin_another("", {})
+
+
 def test_resuming_goes_on(store: Store, run: Run, gold: PlayedEpisode) -> None:
     run.record(gold, repeat=0)
     run.finish()

@@ -4,7 +4,8 @@
 
 What is elsewhere is so because others use it too: rollouts in `tir_gym.rollout`, estimators in `tir_gym.advantages`,
 engines in `tir_gym.agents.engines`. Beside this file: `config.py` (what can be chosen), `loss.py` (the objective),
-`batches.py` (padding and packing), `learner.py` (model, LoRA, FSDP2), `checkpoint.py`, `log.py`.
+`batches.py` (padding and packing), `learner.py` (model, LoRA, FSDP2), `checkpoint.py`, `log.py`,
+`episodes.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from tir_gym.agents.grpo.checkpoint import (
     save_checkpoint,
 )
 from tir_gym.agents.grpo.config import GrpoConfig, OptimConfig, to_toml
+from tir_gym.agents.grpo.episodes import EpisodeLog
 from tir_gym.agents.grpo.learner import Learner
 from tir_gym.agents.grpo.log import RunLog
 from tir_gym.agents.grpo.loss import policy_loss, row_weight
@@ -43,9 +44,6 @@ from tir_gym.env import ToolEnv
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.making import make_env
 from tir_gym.rollout import Finished, Request, Trajectory, tree_arguments
-
-if TYPE_CHECKING:
-    from tir_gym.store import Run
 
 Figures = dict[str, float]
 
@@ -78,27 +76,13 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
     learner = Learner(config, checkpoint)
     if checkpoint is not None:
         learner.load_tensors(load_tensors(checkpoint))
-    first = learner.rank == 0
     started = time.perf_counter() - progress.seconds, time.process_time() - progress.cpu_seconds
 
     async with AsyncExitStack() as stack:
         sampler = await stack.enter_async_context(Sampler(config, learner))
         await sampler.update(progress.weight_version)
         curriculum = Curriculum(config, make_env(config.env.id, **config.env.make_options("train")))
-        log = episodes = None
-        if first:
-            run.mkdir(parents=True, exist_ok=True)
-            (run / "config.toml").write_text(to_toml(config))
-            log = stack.enter_context(
-                RunLog(
-                    run,
-                    after=progress.step if checkpoint is not None else -1,
-                    tensorboard=config.log.tensorboard,
-                    wandb=config.log.wandb,
-                    config=config.model_dump(mode="json"),
-                )
-            )
-            episodes = EpisodeLog.open(config, stack)
+        log, episodes = open_logs(config, progress, resume, stack) if learner.rank == 0 else (None, None)
 
         def tell(figures: Figures) -> None:
             progress.seconds = time.perf_counter() - started[0]
@@ -443,47 +427,22 @@ async def evaluate(config: GrpoConfig, sampler: Sampler, learner: Learner) -> Fi
     return figures
 
 
-@dataclass
-class EpisodeLog:
-    """A share of the groups, as episodes in the trace store, where the viewer and the reports find them.
-
-    Each group is the repeats of one task, so the advantages of its turns can be looked at.
-    """
-
-    run: Run
-    share: float
-    seed: int
-    done: set[tuple[str, int]] = field(default_factory=set)
-
-    @classmethod
-    def open(cls, config: GrpoConfig, stack: AsyncExitStack) -> EpisodeLog | None:
-        """The log of a run; `None` where nothing is to be stored."""
-        if not config.log.groups:
-            return None
-        from tir_gym.store import open_store
-
-        where = config.log.store or str(Path(config.out) / "rollouts.db")
-        store = stack.enter_context(open_store(where))
-        about = {
-            "env_id": config.env.id,
-            "env_kwargs": config.env.make_options("train"),
-            "agent": f"grpo:{config.policy}",
-            "split": "train",
-            "k": config.rollout.group,
-            "seed": config.seed,
-        }
-        run = store.begin_run(Path(config.out).resolve().name, about, resume=True)
-        return cls(run, config.log.groups, config.seed, run.done())
-
-    def record(self, finished: Sequence[Finished], step: int) -> None:
-        """Store the groups of a step that are drawn; what a resumed run plays again is there already."""
-        for one in finished:
-            group = one.trajectory.group_id
-            drawn = random.Random(f"store/{self.seed}/{group}").random() < self.share
-            place = (one.trajectory.task_id, one.request.sample)
-            if drawn and one.episode is not None and place not in self.done:
-                self.done.add(place)
-                self.run.record(one.episode, repeat=one.request.sample, tags=(f"step-{step}",))
+def open_logs(
+    config: GrpoConfig, progress: Progress, resume: bool, stack: AsyncExitStack
+) -> tuple[RunLog, EpisodeLog | None]:
+    """What the run writes down of itself: its settings at once, then figures, then episodes if any are wanted."""
+    run = Path(config.out)
+    run.mkdir(parents=True, exist_ok=True)
+    episodes = EpisodeLog(config, resume, stack) if config.log.groups else None
+    (run / "config.toml").write_text(to_toml(config))
+    log = RunLog(
+        run,
+        after=progress.step or -1,
+        tensorboard=config.log.tensorboard,
+        wandb=config.log.wandb,
+        config=config.model_dump(mode="json"),
+    )
+    return stack.enter_context(log), episodes
 
 
 def save(run: Path, learner: Learner, sampler: Sampler, progress: Progress, keep: int) -> None:

@@ -79,14 +79,28 @@ class Store:
                 if known is None:
                     connection.execute(insert(schema.runs).values(row))
                 elif not resume:
-                    raise _taken(name)
+                    raise _Taken(name)
                 else:
                     _agree(name, json.loads(known.config), json.loads(row["config"]))
                     again = update(schema.runs).where(schema.runs.c.id == known.id)
                     connection.execute(again.values(status="running", finished_at=None))
         except IntegrityError:  # another process has just begun it
-            raise _taken(name) from None
+            raise _Taken(name) from None
         return self.run(name)
+
+    def begin_another(self, name: str, config: Mapping[str, Any]) -> Run:
+        """Begin a run under a name that no other has: `name`, or else `name-2`, `name-3`, ...
+
+        Raises:
+            UsageError: No name for a run, or no JSON data.
+        """
+        free, number = name, 1
+        while True:
+            try:
+                return self.begin_run(free, config)
+            except _Taken:
+                number += 1
+                free = f"{name}-{number}"
 
     def add_run(self, name: str, config: Mapping[str, Any], episodes: Iterable[Rows]) -> Run:
         """Add a finished run from elsewhere, all of it or nothing.
@@ -107,7 +121,7 @@ class Store:
                 for rows in episodes:
                     put_episode(connection, key[0], rows)
         except IntegrityError:
-            raise _taken(name) from None
+            raise _Taken(name) from None
         return self.run(name)
 
     def run(self, name: str) -> Run:
@@ -185,8 +199,11 @@ def _new_row(name: str, config: Mapping[str, Any]) -> dict[str, str]:
     return {"name": name, "status": "running", "config": text, "created_at": _now()}
 
 
-def _taken(name: str) -> UsageError:
-    return UsageError(f"there is a run {name!r} already; resume it, or choose another name")
+class _Taken(UsageError):
+    """Another run has the name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a run {name!r} already; resume it, or choose another name")
 
 
 def _agree(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
