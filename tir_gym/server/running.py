@@ -130,5 +130,8 @@ def _listen(host: str, port: int) -> socket.socket:
         made = socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    # asyncio sends without delay over sockets that say they are TCP, and these do not by themselves. With a delay each
+    # HTTP reply, which goes out as head and body, waits 40 ms for the other side to acknowledge the head.
+    made = socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
     made.setblocking(False)
     return made
