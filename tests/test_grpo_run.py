@@ -148,3 +148,16 @@ def test_sampling_may_run_ahead_of_learning_and_resume(policy, tmp_path):
     assert 0 < lines[3]["staleness"] <= 1
     state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
     assert (state["step"], state["weight_version"], state["rollouts"]) == (4, 4, 24)
+
+
+def test_a_resumed_run_samples_with_other_random_numbers_than_it_began_with(policy, tmp_path):
+    """One task, one turn, and weights that stay: what differs between two steps is what was drawn."""
+    overrides = ("deterministic=false", "rollout.tasks=1", "rollout.prompts=1", "env.max_turns=1")
+    overrides += ("optim.lr=1e-30", "eval.every=0", "log.groups=1.0")
+    train(config_of(policy, tmp_path / "run", "steps=1", *overrides))
+    train(config_of(policy, tmp_path / "run", "steps=2", *overrides), resume=True)
+    with open_store(tmp_path / "run" / "rollouts.db") as store:
+        rows = list(store.run("run").episodes())
+        said = {step: [row.trace().turns[0].action for row in rows if row.tags == (f"step-{step}",)] for step in (1, 2)}
+    assert len(said[1]) == len(said[2]) == 3
+    assert not set(said[1]) & set(said[2])

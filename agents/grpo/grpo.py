@@ -79,7 +79,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
     started = time.perf_counter() - progress.seconds, time.process_time() - progress.cpu_seconds
 
     async with AsyncExitStack() as stack:
-        sampler = await stack.enter_async_context(Sampler(config, learner))
+        sampler = await stack.enter_async_context(Sampler(config, learner, progress.weight_version))
         await sampler.update(progress.weight_version)
         curriculum = Curriculum(config, make_env(config.env.id, **config.env.make_options("train")))
         log, episodes = open_logs(config, progress, resume, stack) if learner.rank == 0 else (None, None)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from tir_gym.agents.engines import HuggingFaceTokenizer, LocalEngine, check_parity
 from tir_gym.agents.grpo.config import GrpoConfig
 from tir_gym.agents.grpo.learner import Learner
@@ -28,18 +30,19 @@ class Sampler:
     Args:
         config: The run.
         learner: Whose weights are sampled with.
+        version: Of these weights. A run that is resumed does not draw again what it drew at its start.
 
     Raises:
         UsageError: The engine cannot do what the config asks for.
     """
 
-    def __init__(self, config: GrpoConfig, learner: Learner) -> None:
+    def __init__(self, config: GrpoConfig, learner: Learner, version: int = 0) -> None:
         self.tokenizer = HuggingFaceTokenizer.load(config.policy)
         self._config = config
         self._learner = learner
         self._stack = AsyncExitStack()
         self._shared = shares_weights(config, learner.world)
-        self._engines = _engines(config, learner, self._shared)
+        self._engines = _engines(config, learner, self._shared, version)
         self._policy = self._engines[0] if len(self._engines) == 1 else Balanced(self._engines)
         if config.deterministic and not all(engine.deterministic for engine in self._engines):
             raise UsageError(
@@ -136,14 +139,16 @@ def shares_weights(config: GrpoConfig, world: int) -> bool:
     return config.rollout.engine == "local" and world == 1 and not apart
 
 
-def _engines(config: GrpoConfig, learner: Learner, shared: bool) -> list[Any]:
+def _engines(config: GrpoConfig, learner: Learner, shared: bool, version: int) -> list[Any]:
     rollout = config.rollout
+    # Of turns that bring no seed, as all do where the run is not deterministic.
+    seed = int(np.random.SeedSequence([config.seed, learner.rank, version]).generate_state(1)[0])
     if rollout.engine == "local":
         options: dict[str, Any] = {
             "max_slots": rollout.concurrency,
             "context": rollout.context,
             "deterministic": config.deterministic,
-            "seed": config.seed + learner.rank,
+            "seed": seed,
             **rollout.options,
         }
         if shared:
@@ -153,7 +158,7 @@ def _engines(config: GrpoConfig, learner: Learner, shared: bool) -> list[Any]:
     if rollout.engine == "vllm":
         from tir_gym.agents.engines import VllmEngine
 
-        return [VllmEngine(config.policy, **rollout.options)]
+        return [VllmEngine(config.policy, **{"seed": seed, **rollout.options})]
     from tir_gym.agents.engines import ServerEngine
 
     return [ServerEngine(rollout.model or config.policy, url, **rollout.options) for url in rollout.urls]
