@@ -40,3 +40,12 @@ def shared() -> Path:
         where = "$TIR_GYM_SHARED" if named else "../shared beside the checkout; set TIR_GYM_SHARED to name another"
         pytest.skip(f"no shared data at {folder} ({where})")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def own_root() -> None:
+    """For what needs tier A: the same paths, owners and order of files on every host. Skips where there is none."""
+    from tir_gym.sandboxes.jail.tiers import fault
+
+    if (reason := fault("A")) is not None:
+        pytest.skip(f"no tier A here: {reason}")

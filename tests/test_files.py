@@ -131,6 +131,7 @@ def test_the_same_task_in_any_process() -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.usefixtures("own_root")
 def test_a_played_episode_gives_the_same_bytes_in_any_process() -> None:
     program = (
         "import sys, gymnasium as gym, tir_gym; env = gym.make('tir_gym/Files-v0').unwrapped; "

@@ -66,7 +66,11 @@ class Shell(WorkTree):
                     self._fill(slot)
                 self._held = None
                 reply = _ask(slot, "run", argv=["/bin/bash", "-c", command])
-                self.tree = self.kept = self._read(slot)
+                try:
+                    self.tree = self.kept = self._read(slot)
+                except DiskLimit as refusal:  # where the disk does not end at its limit; the command has run
+                    refusal.content = reply["out"] + reply["err"] or None
+                    raise
             except SandboxDied:
                 self.release()
                 raise
