@@ -231,7 +231,7 @@ def mcp(calls: int, rounds: int) -> None:
         await house.close()
 
     asyncio.run(in_process())
-    with served() as (url, pid):
+    with served("--max-turns", str(10**9)) as (url, pid):
         raw = Raw(url, (), max_turns=10**9)
         raw.ask("reset", id=1, session=raw.session, seed=1)
         asyncio.run(measure(f"{url}/mcp/{raw.session}", pid, "MCP, streamable HTTP"))

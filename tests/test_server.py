@@ -319,6 +319,17 @@ def test_sessions_snapshots_and_messages_are_bounded() -> None:
         assert third.say(op="tasks", id=1, session=third.session, n=1)["ok"]  # the session has not suffered
 
 
+def test_turns_that_a_client_chooses_are_bounded() -> None:
+    with server_here(CALCULATOR, turns=7) as url:
+        client = BareClient(url)
+        refused = client.say(op="create", id="x" * 16, options={"max_turns": 10**9})["error"]
+        assert refused["kind"] == "usage"
+        assert "'max_turns' is 1000000000, and on this server at most 7" in refused["message"]
+        assert client.open(max_turns=7)["result"]["max_turns"] == 7
+        with pytest.raises(UsageError, match="at most 7"):
+            make_env("tir_gym/Remote-v0", url=url, max_turns=8)
+
+
 def test_a_token_is_demanded_and_shown_in_three_ways() -> None:
     with server_here(CALCULATOR, token="secret") as url:
         assert http(f"{url}/healthz") == (200, '{"status":"ok"}')

@@ -35,6 +35,9 @@ def command(
     max_snapshots: Annotated[
         int, typer.Option("--max-snapshots", min=1, help="Kept for a session and its forks together.")
     ] = 256,
+    max_turns: Annotated[
+        int, typer.Option("--max-turns", min=1, help="Turns of an episode that a client may choose.")
+    ] = 1000,
     max_message: Annotated[int, typer.Option("--max-message", min=1024, help="Bytes of one message.")] = 4 << 20,
     idle: Annotated[float, typer.Option("--idle", help="Seconds until an unused session is closed.")] = 1800.0,
     grace: Annotated[
@@ -60,7 +63,14 @@ def command(
         raise UsageError("--env-arg needs the ID of the environment that it is an option of")
     server = EnvironmentServer(
         Catalogue(ids or (), fixed=key_values(env_arg, "--env-arg"), allowed=allow or ()),
-        Bounds(sessions=max_sessions, snapshots=max_snapshots, idle=idle, grace=grace, message=max_message),
+        Bounds(
+            sessions=max_sessions,
+            snapshots=max_snapshots,
+            turns=max_turns,
+            idle=idle,
+            grace=grace,
+            message=max_message,
+        ),
         Terms(host, port, os.environ.get(TOKEN) or None, expose_gold),
     )
     server.run(on_ready=lambda: _tell(server.url))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from tir_gym.errors import InfrastructureError, TirGymError
+from tir_gym.errors import InfrastructureError, TirGymError, UsageError
 from tir_gym.server.catalogue import Catalogue
 from tir_gym.server.protocol import (
     PROTOCOL,
@@ -50,7 +50,7 @@ class Player:
         try:
             self.sessions.check_room()
             env_id = self.catalogue.named(request.env_id)
-            env = self.catalogue.make(env_id, request.options)
+            env = self.catalogue.make(env_id, self._bounded(request.options))
             session = self.sessions.open(env_id, env, chosen=request.options)
         except Exception as error:
             return failure(error, request.id, None), None
@@ -101,6 +101,17 @@ class Player:
         elif isinstance(request, CloseRequest):
             self.sessions.close(session)
         return EMPTY
+
+    def _bounded(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options as a client chose them.
+
+        Raises:
+            UsageError: More turns than a client may choose.
+        """
+        turns, most = options.get("max_turns"), self.sessions.bounds.turns
+        if type(turns) is int and turns > most:
+            raise UsageError(f"option 'max_turns' is {turns!s:.20}, and on this server at most {most}; choose no more")
+        return options
 
     def _created(self, session: Session) -> dict[str, Any]:
         env, bounds = session.env, self.sessions.bounds

@@ -31,6 +31,8 @@ class Bounds:
     """Open at one time. Each may keep a thread busy, so a slow tool costs another session nothing but that."""
     snapshots: int = 256
     """Kept at one time for a session and its forks together."""
+    turns: int = 1000
+    """Of an episode, at most, where the client chooses; a server keeps an episode whole."""
     idle: float = 1800.0
     """Seconds after which a session that nobody uses is closed."""
     grace: float = 60.0
@@ -39,7 +41,7 @@ class Bounds:
     """Bytes of one message."""
 
     def __post_init__(self) -> None:
-        for name in ("sessions", "snapshots", "idle", "grace", "message"):
+        for name in ("sessions", "snapshots", "turns", "idle", "grace", "message"):
             value = getattr(self, name)
             if not value > 0:
                 raise UsageError(f"{name}={value}: give more than 0")
