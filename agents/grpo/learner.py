@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tir_gym.agents.engines.loading import load_causal_lm
+from tir_gym.agents.engines.loading import load_causal_lm, no_bars
 from tir_gym.agents.grpo.batches import MicroBatch, token_logprobs
 from tir_gym.agents.grpo.config import GrpoConfig, ModelConfig
 from tir_gym.errors import MissingExtra, UsageError
@@ -141,12 +141,14 @@ class Learner:
             folder: Where to.
             weights: As `weights` gives them.
         """
-        self.model.save_pretrained(folder, state_dict=None if self._lora else weights)
+        with no_bars():
+            self.model.save_pretrained(folder, state_dict=None if self._lora else weights)
 
     def publish(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """As `save_policy`, but whole also with LoRA."""
         model = self.model.get_base_model() if self._lora else self.model
-        model.save_pretrained(folder, state_dict=weights)
+        with no_bars():
+            model.save_pretrained(folder, state_dict=weights)
 
     def _whole(self) -> Iterator[tuple[str, Tensor]]:
         if not self._lora:
