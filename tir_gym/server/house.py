@@ -1,7 +1,8 @@
 """Requests in, replies out: reads them, holds each to its number, and runs them here or in a thread.
 
 Environments that are known to be quick are played in the event loop itself, all others in threads, one for each
-session that is busy. So a slow tool holds up its own session and no other.
+session that is busy. So a slow tool holds up its own session and no other. Long messages are read in a thread too, one
+at a time, and in small steps.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pydantic
 
 from tir_gym.errors import UsageError
+from tir_gym.long_json import read_long
 from tir_gym.rollout.threads import DaemonThreads
 from tir_gym.server.figures import Figures
 from tir_gym.server.playing import Player
-from tir_gym.server.protocol import REQUESTS, CreateRequest, ResetRequest, SessionRequest
+from tir_gym.server.protocol import REQUESTS, CreateRequest, Request, ResetRequest, SessionRequest
 from tir_gym.server.sessions import Session
 from tir_gym.server.wire import failed
 
@@ -28,7 +31,8 @@ _SLOW = 0.25
 runs there takes a hundredth of it, so on a busy machine this says nothing, and a loop that is held up says it."""
 
 _LIGHT = 16 << 10
-"""Characters of a request that the event loop plays at most: what is longer takes long to read and to match."""
+"""Characters of a request that the event loop reads and plays at most: what is longer takes long to read and to match.
+"""
 
 _THREADED = frozenset({"create", "reset", "trace", "tasks", "task"})
 """Requests that may take long whatever the environment."""
@@ -57,6 +61,7 @@ class House:
         self.sessions = player.sessions
         self.figures = figures
         self._threads = DaemonThreads(self.sessions.bounds.sessions)  # one each, and none keeps the process alive
+        self._reading = DaemonThreads(1)  # so that the event loop never shares its turns with more than one
         self._closing: dict[Session, asyncio.Task[None]] = {}
         self._creating: dict[str, asyncio.Future[str]] = {}
         self._created: dict[str, Session] = {}
@@ -72,15 +77,25 @@ class House:
         Returns:
             The reply, or a future of it; who waits for that must not cancel it (`asyncio.shield`).
         """
-        try:
-            data = json.loads(text)
-            request = REQUESTS.validate_python(data)
-        except pydantic.ValidationError as error:
-            return self._refused(data, _faults(error))
-        except RecursionError:
-            return self._refused(None, "nested too deeply")
-        except ValueError as error:  # also of numbers with too many digits
-            return self._refused(None, f"no JSON: {error}")
+        if len(text) <= _LIGHT:
+            return self._serve(_read(text), connection, True)
+        return self._later(partial(_read, text), lambda read: self._serve(read, connection, False), self._reading)
+
+    async def read(self, text: str) -> Any:
+        """The data in a message of a face that has messages of its own.
+
+        Raises:
+            ValueError: No JSON, or more of it than anybody means to say.
+            RecursionError: Nested too deeply.
+        """
+        if len(text) <= _LIGHT:
+            return json.loads(text)
+        return await asyncio.wrap_future(self._reading.submit(partial(read_long, text)))
+
+    def _serve(self, read: Request | _Unread, connection: Connection | None, light: bool) -> str | asyncio.Future[str]:
+        if isinstance(read, _Unread):
+            return self._refused(read)
+        request = read
         if isinstance(request, CreateRequest):
             return self._create(request, connection)
         session = self.sessions.get(request.session)
@@ -99,8 +114,7 @@ class House:
             )
         self._use(session, connection)
         session.last_id = request.id
-        quick = session.at_once and len(text) <= _LIGHT
-        if quick and (request.op not in _THREADED or _is_quick_reset(session, request)):
+        if light and session.at_once and (request.op not in _THREADED or _is_quick_reset(session, request)):
             return self._run_here(session, request)
         return self._run_in_thread(session, request)
 
@@ -177,6 +191,7 @@ class House:
         if closing:
             await asyncio.wait(closing, timeout=5.0)
         self._threads.stop()
+        self._reading.stop()
 
     # Opening.
 
@@ -236,13 +251,21 @@ class House:
     def _free(self, session: Session) -> None:
         session.pending, session.used = None, time.monotonic()
 
-    def _later(self, work: Callable[[], Any], done: Callable[[Any], str]) -> asyncio.Future[str]:
+    def _later(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any], str | asyncio.Future[str]],
+        threads: DaemonThreads | None = None,
+    ) -> asyncio.Future[str]:
         """A future that goes on whoever waits for it: `done` of what `work` gives, in the event loop."""
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def finish(inner: asyncio.Future[Any]) -> None:
             try:
                 reply = done(inner.result())
+                if not isinstance(reply, str):
+                    reply.add_done_callback(lambda last: _pass_on(last, future))
+                    return
             except BaseException as error:  # a bug of ours, for whoever waits
                 if not future.done():
                     future.set_exception(error)
@@ -250,7 +273,7 @@ class House:
             if not future.done():
                 future.set_result(reply)
 
-        asyncio.wrap_future(self._threads.submit(work)).add_done_callback(finish)
+        asyncio.wrap_future((threads or self._threads).submit(work)).add_done_callback(finish)
         return future
 
     def _use(self, session: Session, connection: Connection | None) -> None:
@@ -283,17 +306,49 @@ class House:
         self.figures.count(request.op, reply)
         return reply
 
-    def _refused(self, data: Any, message: str) -> str:
-        id = data.get("id") if isinstance(data, dict) else None
-        token = data.get("session") if isinstance(data, dict) else None
+    def _refused(self, unread: _Unread) -> str:
+        data = unread.data if isinstance(unread.data, dict) else {}
+        id, token = data.get("id"), data.get("session")
         reply = failed(
             id if type(id) is int or (type(id) is str and len(id) <= 64) else None,
             token if type(token) is str and len(token) <= 64 else None,
             "bad_message",
-            f"{message}; see GET /schema",
+            f"{unread.fault}; see GET /schema",
         )
         self.figures.count("unread", reply)
         return reply
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A message that is no request, and why not."""
+
+    data: Any
+    fault: str
+
+
+def _read(text: str) -> Request | _Unread:
+    """The request in a message. Runs in any thread."""
+    data = None
+    try:
+        data = json.loads(text) if len(text) <= _LIGHT else read_long(text)
+        return REQUESTS.validate_python(data)
+    except pydantic.ValidationError as error:
+        return _Unread(data, _faults(error))
+    except RecursionError:
+        return _Unread(None, "nested too deeply")
+    except ValueError as error:  # also of numbers with too many digits
+        return _Unread(None, f"no JSON: {error}")
+
+
+def _pass_on(last: asyncio.Future[str], to: asyncio.Future[str]) -> None:
+    if to.done():
+        return
+    error = last.exception()
+    if error is None:
+        to.set_result(last.result())
+    else:
+        to.set_exception(error)
 
 
 def _is_quick_reset(session: Session, request: SessionRequest) -> bool:

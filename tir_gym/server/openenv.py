@@ -7,7 +7,6 @@ cut short stands in the observation as `truncated`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,7 +85,7 @@ class OpenEnvFace:
 
     async def _serve(self, session: Session, episode: _Episode, text: str | None) -> tuple[str, dict[str, Any]]:
         try:
-            message = json.loads(text or "")
+            message = await self._house.read(text or "")
             kind, data = message["type"], message.get("data", {})
             if not isinstance(data, dict):
                 raise TypeError("`data` must be an object")
