@@ -551,6 +551,32 @@ def test_an_agent_over_mcp_plays_the_episode(url: str) -> None:
     assert http(f"{url}/mcp/none", {})[0] == 404
 
 
+def test_a_call_over_mcp_asks_the_episode_once(url: str) -> None:
+    """The SDK would list the tools before each call, to look at the called one's schema."""
+    pytest.importorskip("mcp", reason="the extra 'mcp' is not installed: pip install 'tir-gym[mcp]'")
+    from mcp import Client
+
+    client = BareClient(url)
+    client.open(CALCULATOR)
+    client.ask("reset", seed=1)
+
+    def asked() -> float:
+        lines = http(f"{url}/metrics")[1].splitlines()
+        return sum(
+            float(line.split()[-1]) for line in lines if line.startswith("tir_gym_requests_total{") and '"mcp"' in line
+        )
+
+    async def play() -> None:
+        async with Client(f"{url}/mcp/{client.session}") as agent:
+            await agent.list_tools()
+            before = await asyncio.to_thread(asked)
+            for name in ("add", "subtract", "no such tool"):
+                await agent.call_tool(name, {"a": 1, "b": 2})
+            assert await asyncio.to_thread(asked) == before + 3
+
+    asyncio.run(play())
+
+
 def test_openenv_messages(url: str) -> None:
     """Their protocol as it stands; `make test-openenv` has their own client say it."""
     from websockets.sync.client import connect

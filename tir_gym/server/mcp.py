@@ -8,7 +8,8 @@ under `_meta`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -44,6 +45,9 @@ from tir_gym.server.house import House
 from tir_gym.server.sessions import Session
 from tir_gym.server.wire import public_tool, write
 
+_current: ContextVar[Session] = ContextVar("tir_gym.session")
+"""The session that a request over HTTP is about, where the SDK asks without its context."""
+
 _SAY = "say"
 _SAID = "Say something to the user. If you have asked something the reply comes back; else it is your final answer."
 
@@ -53,7 +57,7 @@ class McpFace:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        server = serve_episode(house, lambda context: context.request.scope["tir_gym.session"])
+        server = serve_episode(house, lambda context: context.request.scope["tir_gym.session"], _input_schema)
         self._manager = StreamableHTTPSessionManager(
             server, json_response=True, stateless=True, max_request_body_size=house.sessions.bounds.message
         )
@@ -72,19 +76,26 @@ class McpFace:
         if session is None or not session.open:
             await PlainTextResponse("no such session", 404)(scope, receive, send)
             return
+        _current.set(session)
         await self._manager.handle_request({**scope, "tir_gym.session": session}, receive, send)
 
 
-def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
+def serve_episode(
+    house: House,
+    find: Callable[[Any], Session],
+    input_schema: Callable[[str], Mapping[str, Any] | None] | None = None,
+) -> Server[Any]:
     """A server of the SDK for the episode of a session.
 
     Args:
         house: Runs the calls.
         find: The session that a request is about, from the SDK's context of it.
+        input_schema: The schema of the arguments of the tool with that name, if there is one. Without it the SDK lists
+            all tools before each call over HTTP.
     """
     exposed = house.player.expose_gold
 
-    # By session, for the specifications that it was made of: the SDK lists the tools before each call.
+    # By session, for the specifications that it was made of.
     lists: WeakKeyDictionary[Session, tuple[tuple[ToolSpec, ...], ListToolsResult]] = WeakKeyDictionary()
 
     async def list_tools(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
@@ -131,11 +142,20 @@ def serve_episode(house: House, find: Callable[[Any], Session]) -> Server[Any]:
         "tir-gym",
         version=tir_gym.__version__,
         instructions=f"The prompt `task` says what to do. Use the tools; answer with `{_SAY}`.",
+        get_tool_input_schema=input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
     )
+
+
+def _input_schema(name: str) -> Mapping[str, Any] | None:
+    try:
+        specs = _current.get().env.task.tools
+    except UsageError:  # no episode is running, which the call itself is told
+        return None
+    return next((spec.parameters for spec in specs if spec.name == name), None)
 
 
 async def _ask(house: House, session: Session, work: Callable[[Session], Any], size: int = 0) -> Any:
