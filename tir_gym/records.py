@@ -330,7 +330,7 @@ class Provenance(Record):
     tir_gym: str
     """Version of this package."""
     task_id: str
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0)
     """Seed given to `reset`, if one was."""
     env_kwargs: dict[str, Any] = {}
     agent: str | None = None

@@ -115,5 +115,5 @@ def _paid(
         seconds = turn_seconds[number] if number < len(turn_seconds) else 0.0
         event = TurnEvent.of(number, turn, limit=task.limits.max_calls_per_turn, stage=stage, seconds=seconds)
         matches.append(credit.turn(event, last=last, outcome=paid))
-        stage += sum(message["role"] == "user" for message in turn.observation)
+        stage += sum(message.get("role") == "user" for message in turn.observation)
     return credit, matches, paid

@@ -76,12 +76,13 @@ def _rescored(run: Run, spec: RewardSpec, env_id: str | None, options: dict[str,
     env = None
     oracle: dict[str, float] = {}
     for row in run.episodes():
+        recorded = row.whole_trace()
         if env is None:
-            env = env_of(row.trace(), env_id=env_id, **{**options, "reward": spec})
+            env = env_of(recorded, env_id=env_id, **{**options, "reward": spec})
         if row.task_id not in oracle:
             oracle[row.task_id] = oracle_return(env, row.task_id)
         seconds = row.turn_seconds()
-        trace = rescore(row.trace(), env, spec, turn_seconds=seconds)
+        trace = rescore(recorded, env, spec, turn_seconds=seconds)
         played = PlayedEpisode(trace, seconds=row.seconds, turn_seconds=seconds, usage=dict(row.usage))
         outcome = outcome_of(played, repeat=row.repeat, oracle_return=oracle[row.task_id], tags=row.tags)
         yield rows_of(played, outcome)

@@ -7,8 +7,8 @@
 
 `schema.py` says what lies where, `database.py` opens it, `store.py` and `run.py` read and write it, `jsonl.py` carries
 runs from one store to another; `messages.py`, `sharegpt.py`, `atif.py` and `parquet.py` make training data of them,
-`learning.py` being what these share. Needs SQLAlchemy, so it is imported only by
-who keeps episodes.
+`learning.py` being what these share; `whole.py` says whether a trace hangs together. Needs SQLAlchemy, so it is
+imported only by who keeps episodes.
 """
 
 from tir_gym.store.atif import export_atif

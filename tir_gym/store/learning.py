@@ -26,10 +26,13 @@ def lessons(run: Run, *, only_success: bool) -> Iterator[tuple[EpisodeRow, Trace
     Args:
         run: The run.
         only_success: Leave out episodes that did not succeed.
+
+    Raises:
+        UsageError: The trace of one is not whole.
     """
     for row in run.episodes():
         if row.infra_error is None and (row.success or not only_success):
-            yield row, row.trace()
+            yield row, row.whole_trace()
 
 
 def write_lines(

@@ -18,8 +18,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tir_gym.errors import MissingExtra
-from tir_gym.records import Trace
+from tir_gym.errors import MissingExtra, UsageError
+from tir_gym.records import Message, Trace
 from tir_gym.store.learning import beside, lessons, plain
 from tir_gym.store.messages import conversation, shown_turns
 from tir_gym.store.run import EpisodeRow, Run
@@ -47,6 +47,7 @@ def export_parquet(run: Run, path: str | Path, *, only_success: bool = False) ->
 
     Raises:
         MissingExtra: pyarrow is not installed.
+        UsageError: A message has parts that are no text.
     """
     try:
         import pyarrow
@@ -89,10 +90,19 @@ def _row(run: Run, row: EpisodeRow, trace: Trace, index: int) -> dict[str, Any]:
             "agent": recorded.agent,
             "ending": trace.ending,
         },
-        "messages": conversation(trace),
+        "messages": _texts(row, conversation(trace)),
         "tools": json.dumps([tool.to_openai() for tool in trace.tools]),
         **beside(row, trace, shown_turns(trace)),
     }
+
+
+def _texts(row: EpisodeRow, messages: list[Message]) -> list[Message]:
+    if any(isinstance(message.get("content"), list) for message in messages):
+        raise UsageError(
+            f"the episode of task {row.task_id}, repeat {row.repeat}: a message of several parts fits no row; "
+            "take --format openai"
+        )
+    return messages
 
 
 def _schema() -> pyarrow.Schema:

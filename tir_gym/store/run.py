@@ -18,6 +18,7 @@ from tir_gym.store import schema
 from tir_gym.store.database import writing
 from tir_gym.store.rows import figures_from, outcome_of, put_episode, recorded_already, rows_of
 from tir_gym.store.text import trace_from_text
+from tir_gym.store.whole import demand_whole
 
 _PAGE = 500
 
@@ -31,15 +32,36 @@ class EpisodeRow(Outcome):
     """Of its row in `episodes`."""
 
     def trace(self) -> Trace:
-        """The whole episode.
+        """The episode, as it may have come from elsewhere.
 
         Raises:
-            UsageError: The episode was replaced meanwhile, or its trace is of a newer version.
+            UsageError: The episode was replaced meanwhile, or its trace is none or of a newer version.
         """
-        return trace_from_text(self.trace_text())
+        text = self.trace_text()
+        try:
+            return trace_from_text(text)
+        except UsageError as error:
+            raise self._told(error) from None
+
+    def whole_trace(self) -> Trace:
+        """The episode, to be paid again or learned from.
+
+        Raises:
+            UsageError: As `trace`, or what it has does not fit together.
+        """
+        trace = self.trace()
+        try:
+            demand_whole(trace)
+        except UsageError as error:
+            raise self._told(error) from None
+        return trace
 
     def trace_text(self) -> str:
-        """Its trace as it is stored: canonical JSON, ASCII only. Raises as `trace`."""
+        """Its trace as it is stored: canonical JSON, ASCII only.
+
+        Raises:
+            UsageError: The episode was replaced meanwhile.
+        """
         query = select(schema.traces.c.trace).where(schema.traces.c.episode_id == self.id)
         with self.engine.connect() as connection:
             text = connection.scalar(query)
@@ -55,6 +77,9 @@ class EpisodeRow(Outcome):
             return tuple(
                 seconds for (seconds,) in connection.execute(query.order_by(turns.turn)) if seconds is not None
             )
+
+    def _told(self, error: UsageError) -> UsageError:
+        return UsageError(f"the episode of task {self.task_id}, repeat {self.repeat}: {error}")
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,17 @@ def trace_from_data(data: Any) -> Trace:
     if isinstance(version, int) and version > TRACE_VERSION:
         raise UsageError(f"trace version {version} is newer than {TRACE_VERSION}; upgrade tir-gym to read it")
     try:
-        return Trace.model_validate(data)
+        trace = Trace.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = "/".join(str(part) for part in first["loc"])
         raise UsageError(f"no trace: {where}: {first['msg']}") from None
+    except TypeError as error:  # of the records that are made by a call of their own: a field missing, or unknown
+        raise UsageError(f"no trace: {error}") from None
+    for number, turn in enumerate(trace.turns):
+        if len(turn.results) != len(turn.calls):
+            raise UsageError(f"no trace: turns/{number}: {len(turn.results)} results for {len(turn.calls)} calls")
+    return trace
 
 
 def readable(text: str) -> str:
