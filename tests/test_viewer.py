@@ -423,6 +423,40 @@ def test_a_page_makes_no_environment_with_doubtful_options_unasked(
     assert changes.asks
 
 
+def test_nothing_is_played_again_but_by_the_viewers_own_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a link with `replay=1`, as a picture on another site may be, nor a form that another site sends."""
+    env = make_env(CALCULATOR, split="test")
+    task = env.prepare("test/0").task
+    played = play_episode(make_env(CALCULATOR, task=task.model_dump(mode="json")), OracleAgent(), task=None)
+    with open_store(tmp_path / "whole.db") as store:
+        store.begin_run("whole", {"env_id": CALCULATOR}).record(played, repeat=0)
+    made: list[str] = []
+
+    def counted(id: str, **options: Any) -> Any:
+        made.append(id)
+        return make_env(id, **options)
+
+    monkeypatch.setattr("tir_gym.replay_trace.make_env", counted)
+    reader = Reader(tmp_path / "whole.db")
+    app = TestClient(make_app(reader), base_url="http://localhost", follow_redirects=False)
+    page = app.get("/episodes/1?replay=1&estimator=grpo")
+    assert "option of its own" in page.text
+    assert app.get("/episodes/1/replay").status_code == 405
+    for word in ("", "?word=", "?word=guessed", "?word=%ED%A0%80"):
+        assert app.post(f"/episodes/1/replay{word}").status_code == 403
+    assert made == []
+    (action,) = re.findall(r'<form[^>]* method="post" action="([^"]*)"', page.text)
+    answer = app.post(action.replace("&amp;", "&"))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/episodes/1?estimator=grpo")
+    shown = app.get("/episodes/1").text
+    assert "option of its own" not in shown
+    assert 'method="post"' not in shown
+    assert made == [CALCULATOR] * 2
+    other = TestClient(make_app(reader), base_url="http://localhost")
+    assert other.post(action.replace("&amp;", "&")).status_code == 403, "the word of another viewer"
+    reader.close()
+
+
 def test_small_numbers_are_no_doubtful_options(reader: Reader) -> None:
     env = make_env("tir_gym/Lookup-v0", hops=(1, 3), distractors=1, split="test")
     trace = play_episode(env, OracleAgent(), task="test/0", name="oracle").trace

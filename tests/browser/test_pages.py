@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pytest
 from hostile import EVIL, hostile
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tir_gym.episode import PlayedEpisode
+from tir_gym.agents.oracle import OracleAgent
+from tir_gym.episode import PlayedEpisode, play_episode
+from tir_gym.making import make_env
 from tir_gym.records import Trace
 from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
@@ -56,7 +59,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(store: Path) -> Iterator[str]:
-    """A viewer on that store, as users start it."""
+    """A viewer on that store."""
+    with viewer(store) as address:
+        yield address
+
+
+@contextmanager
+def viewer(store: Path) -> Iterator[str]:
+    """A viewer as users start it; its address."""
     with subprocess.Popen([PROGRAM, "view", str(store), "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
@@ -261,6 +271,30 @@ def test_a_hostile_trace_runs_nothing(page: Page, address: str, store: Path) -> 
     assert answered.value.headers["content-type"].startswith("text/plain")
     open_page(page, address)
     assert "<script>" in page.locator("main").inner_text()
+
+
+def test_an_episode_is_played_again_by_a_button_that_no_other_site_can_press(
+    context: BrowserContext, tmp_path: Path
+) -> None:
+    task = make_env("tir_gym/Calculator-v0", split="test").prepare("test/0").task.model_dump(mode="json")
+    played = play_episode(make_env("tir_gym/Calculator-v0", task=task), OracleAgent(), task=None)
+    with open_store(tmp_path / "whole.db") as opened:
+        opened.begin_run("whole", {"env_id": "tir_gym/Calculator-v0"}).record(played, repeat=0)
+    with viewer(tmp_path / "whole.db") as address:
+        stranger, page = context.new_page(), context.new_page()
+        open_page(page, f"{address}/episodes/1")
+        stranger.set_content(
+            f'<img src="{address}/episodes/1?replay=1"><form method="post" action="{address}/episodes/1/replay">'
+            "<button>Win</button></form>"
+        )
+        with stranger.expect_response("**/replay") as answered:
+            stranger.get_by_role("button").click()
+        assert answered.value.status == 403
+        page.reload()
+        expect(page.locator("main")).to_contain_text("option of its own")
+        page.get_by_role("button", name="Play it again").click()
+        expect(page.locator("main")).not_to_contain_text("option of its own")
+        assert page.url == f"{address}/episodes/1"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,8 +1,11 @@
-"""The pages by address. Each is a plain function from a request to a page, run in a thread; all of it only reads."""
+"""The pages by address. Each is a plain function from a request to a page, run in a thread. The store is only read, and
+what might cost more than a page should is played when a form of the page's own asks for it."""
 
 from __future__ import annotations
 
+import hmac
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tir_gym.cli.printing import printable
@@ -57,6 +60,7 @@ def make_app(
         Route("/compare", viewer.compare),
         Route("/group", viewer.group),
         Route("/episodes/{id:int}", viewer.episode),
+        Route("/episodes/{id:int}/replay", viewer.replay, methods=["POST"]),
         Route("/episodes/{id:int}/matching", viewer.matching),
         Route("/episodes/{id:int}/text", viewer.text),
         Route("/episodes/{id:int}/trace.json", viewer.trace),
@@ -75,6 +79,10 @@ class _Viewer:
     def __init__(self, reader: Reader, folders: Sequence[Path]) -> None:
         self._reader = reader
         self._folders = tuple(folders)
+        self._word = secrets.token_urlsafe(16)
+        """In each form that makes the viewer do something: other sites cannot read our pages, so they do not know it."""
+        self._asked: set[int] = set()
+        """Episodes that a reader wanted played again."""
         # An episode that was recorded never changes: one played again gets another id.
         self._shown = lru_cache(_EPISODES_KEPT)(self._show)
         self._changed: Callable[[int, bool], Changes] = lru_cache(_EPISODES_KEPT)(self._changes)
@@ -179,7 +187,7 @@ class _Viewer:
     def episode(self, request: Request) -> Response:
         query = request.query_params
         line = self._reader.episode(_id(request))
-        asked = query.get("replay") == "1"
+        asked = line.id in self._asked
         shown = self._shown(line.id, asked)
         before, after = self._reader.neighbours(line)
         group = self._reader.group(line.run_id, line.task_id)
@@ -200,8 +208,19 @@ class _Viewer:
             choices=CHOICES,
             credits=CREDITS,
             wanted={"estimator": query.get("estimator", ""), "credit": query.get("credit", "")},
+            word=self._word,
             live=False,
         )
+
+    def replay(self, request: Request) -> Response:
+        """Play an episode again, as its page asks: from now on the page shows what came of it."""
+        query = request.query_params
+        if not hmac.compare_digest(query.get("word", "").encode(), self._word.encode()):
+            raise HTTPException(403, "this form is another viewer's, or another site's; open the episode and ask there")
+        id = self._reader.episode(_id(request)).id
+        self._asked.add(id)
+        rest = {name: query.get(name, "") for name in ("estimator", "credit")}
+        return RedirectResponse(pages.link(f"/episodes/{id}", rest), 303)
 
     def matching(self, request: Request) -> Response:
         """The picture as it stood after a turn, for the script that walks turns."""

@@ -77,8 +77,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What is answered to who may not see, or comes with a token; `None` to let the request through."""
-        if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("the viewer only shows: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
+        if scope["method"] not in ("GET", "HEAD", "POST"):
+            return PlainTextResponse("the viewer only shows: GET, HEAD and POST\n", 405, {"Allow": "GET, HEAD, POST"})
         if self._hosts and _host(Headers(scope=scope).get("host", "")) not in self._hosts:
             return PlainTextResponse("this viewer is asked for by another name; open the address it printed\n", 421)
         if self._token is None:

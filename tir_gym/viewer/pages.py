@@ -27,6 +27,13 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
+def link(path: str, values: Mapping[str, Any], **changed: Any) -> str:
+    """An address with a query, some of it changed; empty values and defaults are left out."""
+    merged = {**values, **changed}
+    query = urlencode({name: value for name, value in merged.items() if value not in ("", None, False)}, doseq=True)
+    return f"{path}?{query}" if query else path
+
+
 @cache
 def asset(name: str) -> tuple[bytes, str]:
     """A file of `static/` and a word that changes with it. Raises KeyError for any other name."""
@@ -58,7 +65,7 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "asset": lambda name: f"/static/{name}?{hashlib.sha256(asset(name)[0]).hexdigest()[:12]}",
-        "link": _link,
+        "link": link,
         "plot": lambda each: Markup(svg(each)),
         "legend": lambda labels: Markup(legend(labels)),
         "LONGEST": LONGEST,
@@ -94,13 +101,6 @@ def _short(text: str, most: int = 60) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{number(seconds, 2)} s" if seconds >= 1.0 else f"{number(1000 * seconds, 0 if seconds > 0.01 else 1)} ms"
-
-
-def _link(path: str, values: Mapping[str, Any], **changed: Any) -> str:
-    """An address with a query, some of it changed; empty values and defaults are left out."""
-    merged = {**values, **changed}
-    query = urlencode({name: value for name, value in merged.items() if value not in ("", None, False)}, doseq=True)
-    return f"{path}?{query}" if query else path
 
 
 def _bar(estimate: Estimate | None) -> Markup:
