@@ -25,7 +25,7 @@ pytest.importorskip("starlette", reason="the extra `viewer` is not installed")
 
 from starlette.testclient import TestClient
 
-from tir_gym.advantages import dual
+from tir_gym.advantages import ESTIMATORS, dual, gigpo
 from tir_gym.agents.oracle import OracleAgent
 from tir_gym.cli import main
 from tir_gym.cli.reporting.learning import find_logs, learning_curves, read_log
@@ -35,6 +35,7 @@ from tir_gym.records import MatchedCall, Provenance, Trace
 from tir_gym.replay_trace import env_of, replay_trace
 from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
+from tir_gym.viewer.advantages import advantages_of
 from tir_gym.viewer.app import make_app
 from tir_gym.viewer.changes import FieldChange, changes_of
 from tir_gym.viewer.episode import show_episode
@@ -251,7 +252,37 @@ def test_advantages_are_the_estimators(client: TestClient, reader: Reader) -> No
             assert f"A {'+' if round(value, 3) + 0.0 >= 0 else ''}{round(value, 3) + 0.0:g}" in page
     other = client.get(f"/group?run={run}&task=test/1&estimator=rloo&credit=steps")
     assert other.status_code == 200
-    assert client.get(f"/group?run={run}&task=test/1&estimator=gigpo").status_code == 404
+
+
+def test_every_estimator_is_offered_or_it_is_said_why_not(client: TestClient, reader: Reader) -> None:
+    run = run_id(reader, "noisy")
+    page = client.get(f"/group?run={run}&task=test/1").text
+    for name in ESTIMATORS:
+        answer = client.get(f"/group?run={run}&task=test/1&estimator={name}")
+        if name in ("steps_gae", "tree", "tool_tokens"):
+            assert answer.status_code == 404
+            assert f"<option disabled>{name}</option>" in page
+            assert f"{name}, which asks w" in page
+        else:
+            assert f"<option selected>{name}</option>" in answer.text
+            assert "No advantages" not in answer.text
+
+
+def test_gigpo_compares_turns_that_answer_the_same(reader: Reader) -> None:
+    """Without ids of calls, turns of two attempts that were told the same stand in one state."""
+    group = reader.group(run_id(reader, "noisy"), "test/1")
+    traces = [reader.trace(each.line.id) for each in group]
+    told: dict[str, int] = {}
+    states = []
+    for trace in traces:
+        seen = [trace.messages, *(turn.observation for turn in trace.turns[:-1])]
+        texts = [re.sub(r"'tool_call_id': '[^']*', ", "", str(each)) for each in seen]
+        states.append([told.setdefault(text, len(told)) for text in texts])
+    assert len(told) < sum(map(len, states)), "some states are met twice"
+    wanted = gigpo([list(trace.turn_rewards) for trace in traces], [0] * len(group), state_keys=states)
+    found = advantages_of(group, reader.trace, "gigpo")
+    for each, row in zip(group, wanted, strict=True):
+        assert [found.of(each.line.id, turn) for turn in range(len(row))] == pytest.approx(list(row))
 
 
 def test_changes_of_all_turns_are_the_change_of_the_episode(reader: Reader) -> None:

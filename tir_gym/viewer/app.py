@@ -23,7 +23,7 @@ from tir_gym.cli.reporting.learning import SECTIONS, find_logs, learning_curves,
 from tir_gym.errors import UsageError
 from tir_gym.metrics import Outcome
 from tir_gym.viewer import comparing, pages
-from tir_gym.viewer.advantages import CHOICES, CREDITS, advantages_of
+from tir_gym.viewer.advantages import CHOICES, CREDITS, MISSING, advantages_of
 from tir_gym.viewer.changes import Changes, changes_of
 from tir_gym.viewer.episode import ShownEpisode, result_text, show_episode
 from tir_gym.viewer.guard import LOOPBACK, Guard
@@ -80,7 +80,7 @@ class _Viewer:
         self._reader = reader
         self._folders = tuple(folders)
         self._word = secrets.token_urlsafe(16)
-        """In each form that makes the viewer do something: other sites cannot read our pages, so they do not know it."""
+        """In each form that makes the viewer do something. Other sites cannot read our pages, so they lack it."""
         self._asked: set[int] = set()
         """Episodes that a reader wanted played again."""
         # An episode that was recorded never changes: one played again gets another id.
@@ -177,9 +177,10 @@ class _Viewer:
             task=task,
             rollouts=rollouts,
             length=max(len(each.turns) for each in rollouts),
-            advantages=advantages_of(rollouts, estimator, credit),
+            advantages=advantages_of(rollouts, self._reader.trace, estimator, credit),
             others=[each for each in self._reader.runs_with(task, run.env_id) if each[0] != run.id],
             choices=CHOICES,
+            missing=MISSING,
             credits=CREDITS,
             live=run.status == "running",
         )
@@ -202,10 +203,11 @@ class _Viewer:
             paid={gold: (shown.last.calls[index][:2], score) for index, gold, score in shown.last.pairs},
             pictures=(picture(shown, shown.last, WIDE), picture(shown, shown.last, NARROW)),
             changes=self._changed(line.id, asked),
-            advantages=advantages_of(group, estimator, credit),
+            advantages=advantages_of(group, self._reader.trace, estimator, credit),
             before=before,
             after=after,
             choices=CHOICES,
+            missing=MISSING,
             credits=CREDITS,
             wanted={"estimator": query.get("estimator", ""), "credit": query.get("credit", "")},
             word=self._word,
