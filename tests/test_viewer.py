@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -578,6 +579,45 @@ def test_the_command_serves_and_asks_for_a_token_beyond_this_machine(folder: Pat
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(30)
+
+
+def test_a_folder_with_nothing_but_a_trainers_log_is_opened(folder: Path, tmp_path: Path) -> None:
+    """As users start it: curves are drawn, and the other pages say that there are no episodes."""
+    run = tmp_path / "run"
+    shutil.copytree(folder / "train" / "first", run)
+    words = [str(Path(sys.executable).parent / "tir-gym"), "view", str(run), "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[1].rstrip("/")
+            with urlopen(f"{address}/training") as answer:
+                assert b"<svg" in answer.read()
+            with urlopen(f"{address}/") as answer:
+                page = answer.read().decode()
+            with pytest.raises(HTTPError) as missing:
+                urlopen(f"{address}/episodes/1")
+            assert missing.value.code == 404
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+    assert "there are no episodes to look at" in page
+    assert '<a href="/training">training runs</a>' in page
+    assert [path.name for path in run.iterdir()] == ["metrics.jsonl"], "nothing is left there"
+
+
+def test_a_folder_stands_for_the_store_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("tir_gym.viewer.serving.serve", lambda store, **more: told.append((store, more["folders"])))
+    assert main(["view", str(tmp_path)]) == 2
+    assert "holds neither a store (rollouts.db or tir-gym.db) nor the log" in capsys.readouterr().err
+    open_store(tmp_path / "rollouts.db").close()
+    assert main(["view", str(tmp_path)]) == 0
+    assert told == [(str(tmp_path / "rollouts.db"), [tmp_path])]
+    monkeypatch.chdir(tmp_path)
+    assert main(["view"]) == 2
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "success": 0.5}\n')
+    assert main(["view", "--training", str(tmp_path)]) == 0
+    assert told[1:] == [(None, [tmp_path])]
 
 
 def test_the_command_says_what_is_missing(

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Float, Select, and_, case, cast, create_engine, func, or_, select
+from sqlalchemy.pool import StaticPool
 
 from tir_gym.errors import UsageError
 from tir_gym.records import Trace
@@ -30,16 +31,16 @@ class Reader:
     """A store, read. Threads may share it.
 
     Args:
-        where: Path of a SQLite file, or the URL of a PostgreSQL database.
+        where: Path of a SQLite file, or the URL of a PostgreSQL database. `None`: no store, no runs, no episodes.
 
     Raises:
         UsageError: It cannot be opened.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        self._engine = open_database(where)
-        self.where = shown_url(self._engine.url)
-        """For people to read, without a password."""
+    def __init__(self, where: str | Path | None) -> None:
+        self._engine = _nothing() if where is None else open_database(where)
+        self.where = "" if where is None else shown_url(self._engine.url)
+        """For people to read, without a password; empty where there is no store."""
         self._configs: dict[int, Mapping[str, Any]] = {}
         self._kept: dict[tuple[Any, ...], RunLine] = {}
 
@@ -303,3 +304,10 @@ class Reader:
         if self._engine.dialect.name == "postgresql":  # whose JSON refuses the NaN that a store may hold
             return cast(func.substring(usage, f'"{name}":([0-9]+[.]?[0-9]*)'), Float)
         return case((func.json_valid(usage) == 1, cast(func.json_extract(usage, f"$.{name}"), Float)), else_=None)
+
+
+def _nothing() -> Engine:
+    """A store without runs, in memory and with one connection: nobody writes to it."""
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    schema.metadata.create_all(engine)
+    return engine

@@ -12,7 +12,7 @@ from tir_gym.errors import UsageError
 
 
 def serve(
-    store: str,
+    store: str | None,
     *,
     host: str = "127.0.0.1",
     port: int = 8765,
@@ -23,7 +23,7 @@ def serve(
     """Serve until interrupted.
 
     Args:
-        store: Path or URL of the trace store.
+        store: Path or URL of the trace store; `None` where there is none, only logs of training.
         host: Where to listen; anything but this machine alone demands a token.
         port: Where to listen; 0 for any free one.
         token: What readers must show; made up where one is needed and none given.
