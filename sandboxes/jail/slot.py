@@ -60,13 +60,15 @@ class Slot:
         outer: Number of the process that ends last.
         limits: What it may use.
         tier: How it is walled in.
+        watched: Whether the number of its processes is only looked at now and then.
     """
 
-    def __init__(self, end: socket.socket, pid: int, outer: int, limits: Limits, tier: str) -> None:
+    def __init__(self, end: socket.socket, pid: int, outer: int, limits: Limits, tier: str, watched: bool) -> None:
         self.socket = end
         self.pid = pid
         self.limits = limits
         self.tier = tier
+        self.watched = watched
         self._number = 0
         self._waits = 0.0
         end.settimeout(None)
@@ -186,7 +188,7 @@ def start_slot(
     if "error" in answer:
         end.close()
         raise SandboxUnavailable(f"tier {tier} cannot be had: {answer['error']}", kind="tier_missing")
-    return Slot(end, answer["pid"], answer["outer"], limits, tier)
+    return Slot(end, answer["pid"], answer["outer"], limits, tier, answer["watched"])
 
 
 def probe_tier(tier: str) -> str | None:

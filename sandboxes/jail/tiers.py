@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from tir_gym.errors import SandboxUnavailable, UsageError
+from tir_gym.sandbox import Limits
 
 log = logging.getLogger("tir_gym.sandbox")
 
@@ -29,6 +30,20 @@ def fault(tier: Tier) -> str | None:
     from tir_gym.sandboxes.jail.slot import probe_tier
 
     return probe_tier(tier)
+
+
+def caveat(tier: Tier) -> str | None:
+    """What a tier that works lacks on this host; `None` for nothing."""
+    from tir_gym.sandboxes.jail.slot import start_slot
+
+    slot = start_slot(Limits(), modules=(), tier=tier)
+    slot.close()
+    if not slot.watched:
+        return None
+    return (
+        "processes are only watched, so a burst may pass the limit: this process is traced (strace, a debugger), or "
+        "nobody may trace here (sysctl kernel.yama.ptrace_scope)"
+    )
 
 
 def choose(require: Tier | None = None) -> Tier:

@@ -31,6 +31,8 @@ class Tier:
     walls: str
     fault: str | None
     """Why it does not work; `None` where it does."""
+    caveat: str | None = None
+    """What it lacks here although it works."""
 
 
 def command(require: Require = None, as_json: AsJson = False) -> None:
@@ -51,9 +53,12 @@ _EXTRAS = {"sql": "psycopg", "docker": "docker", "mcp": "mcp", "wasi": "wasi_pyt
 
 
 def _tiers() -> list[Tier]:
-    from tir_gym.sandboxes.jail.tiers import TIERS, fault
+    from tir_gym.sandboxes.jail.tiers import TIERS, caveat, fault
 
-    found = [Tier(letter, "jail", walls, fault(letter)) for letter, walls in TIERS.items()]
+    found: list[Tier] = []
+    for letter, walls in TIERS.items():
+        reason = fault(letter)
+        found.append(Tier(letter, "jail", walls, reason, caveat(letter) if reason is None else None))
     found.append(Tier("C", "wasi", "CPython compiled to WebAssembly", _wasi_fault()))
     found.append(Tier("D", "container", "Docker or Podman, hardened", _engine_fault(None)))
     found.append(Tier("E", "container, runtime runsc", "Docker or Podman over gVisor", _engine_fault("runsc")))
@@ -83,8 +88,8 @@ def _print(tiers: list[Tier], extras: dict[str, bool]) -> None:
         [(tier.letter, tier.name, tier.walls, tier.fault is None) for tier in tiers],
     )
     for tier in tiers:
-        if tier.fault is not None:
-            say(f"{tier.letter}: {tier.fault}")
+        if said := tier.fault or tier.caveat:
+            say(f"{tier.letter}: {said}")
     best = next((tier for tier in tiers if tier.fault is None), None)
     say()
     say(

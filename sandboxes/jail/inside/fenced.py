@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from . import enter, kernel, landlock, seccomp
+from . import asking, enter, kernel, landlock, seccomp
 from .processes import Processes
 from .starting import Place
 from .view import Shown, View
@@ -97,6 +97,8 @@ def start(view: View, extra: list[Shown], host: socket.socket) -> tuple[Place, i
                 os.chown(folder, user, user)
         os.chmod(base, 0o711)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        bound = asking.Bound() if lock is None else None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         janitor = os.getpid()
         pid = os.fork()
     except BaseException:
@@ -104,7 +106,9 @@ def start(view: View, extra: list[Shown], host: socket.socket) -> tuple[Place, i
         raise
     if pid:
         host.close()
-        _tidy(pid, base)
+        theirs.close()
+        _tidy(pid, base, ours, bound)
+    ours.close()
     if lock is not None:
         lock.detach()  # held until this process ends
         enter.become(user)
@@ -113,13 +117,18 @@ def start(view: View, extra: list[Shown], host: socket.socket) -> tuple[Place, i
     vault = os.open(folders[1], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     own = lock is not None
+    if bound is not None and not asking.begin(bound, theirs):
+        bound = None
+    theirs.close()
     place = Place(
         folders,
         proc,
         vault,
         init=False,
         counts=own,
-        others=0 if own else _threads_of_user(),
+        others=0 if own or bound is not None else _threads_of_user(),
+        bound=bound,
+        janitor=None if bound is None else janitor,
         confine=_confinement(rules, signals=abi >= landlock.SCOPES_SIGNALS, attributes=own),
         bounded=False,
     )
@@ -159,11 +168,15 @@ def _threads_of_user() -> int:
     return count
 
 
-def _tidy(supervisor: int, base: str) -> NoReturn:
-    """Wait for the end of the supervisor, end what it left, remove its folder."""
+def _tidy(supervisor: int, base: str, end: socket.socket, bound: asking.Bound | None) -> NoReturn:
+    """Wait for the end of the supervisor and answer its slot meanwhile; end what it left, remove its folder."""
     try:
-        os.closerange(3, 4096)
-        os.waitpid(supervisor, 0)
+        os.dup2(end.detach(), 3)
+        os.closerange(4, 4096)
+        if bound is None:
+            os.waitpid(supervisor, 0)
+        else:
+            asking.serve(supervisor, bound, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, 3))
         processes = Processes(os.open("/proc", os.O_RDONLY | os.O_DIRECTORY), init=False)
         processes.kill()
         for _ in range(100):

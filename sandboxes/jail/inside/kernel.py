@@ -14,8 +14,8 @@ _python = ctypes.PyDLL(None, use_errno=True)  # keeps hold of the interpreter wh
 _libc.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
 
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "capset": 126, "clone": 56},
-    "aarch64": {"pivot_root": 41, "capset": 91, "clone": 220},
+    "x86_64": {"pivot_root": 155, "capset": 126, "clone": 56, "ptrace": 101},
+    "aarch64": {"pivot_root": 41, "capset": 91, "clone": 220, "ptrace": 117},
 }
 # Newer calls have one number on every processor.
 _COMMON = {

@@ -163,6 +163,19 @@ class Processes:
         text = self.read(pid, "stat")
         return text[text.rfind(b")") + 2 :].split()
 
+    def threads(self, pid: int) -> list[int]:
+        """A process's threads; empty if it is gone."""
+        try:
+            tasks = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.proc)
+        except OSError:
+            return []
+        try:
+            return [int(name) for name in os.listdir(tasks)]
+        except OSError:
+            return []
+        finally:
+            os.close(tasks)
+
     def read(self, pid: int, name: str) -> bytes:
         """A file of a process in /proc; empty if it is gone or not to be read."""
         try:
@@ -210,17 +223,9 @@ class Processes:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / CLOCK_TICKS if fields else 0.0
 
     def _children(self, pid: int) -> list[int]:
-        try:
-            tasks = os.open(f"{pid}/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.proc)
-        except OSError:
-            return []
-        try:
-            threads = os.listdir(tasks)
-        except OSError:
-            threads = []
-        finally:
-            os.close(tasks)
-        return [int(child) for thread in threads for child in self.read(pid, f"task/{thread}/children").split()]
+        return [
+            int(child) for thread in self.threads(pid) for child in self.read(pid, f"task/{thread}/children").split()
+        ]
 
     def _reap_all(self) -> None:
         while True:

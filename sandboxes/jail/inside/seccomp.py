@@ -22,7 +22,7 @@ from . import kernel
 from .syscalls import numbers
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, JUMP, RETURN, MASK = 0x20, 0x15, 0x35, 0x45, 0x05, 0x06, 0x54
-ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+ALLOW, KILL_PROCESS, ERRNO, TRACE = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FF00000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "arm64": 0xC00000B7}
 RLIMIT_NPROC = 6
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; arguments are 8 bytes each, low half first
@@ -53,6 +53,8 @@ ATTRIBUTES = (
     *("utime", "utimes", "futimesat", "utimensat"),
 )
 OWNING = (8, 10, 15)  # fcntl: F_SETOWN, F_SETSIG and F_SETOWN_EX let a file send any signal to anybody
+FORKS = ("clone", "fork", "vfork")
+UNTRACED = 0x00800000  # CLONE_UNTRACED
 LANDLOCK = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
 
 
@@ -132,6 +134,21 @@ def fixed_processes(machine: str) -> bytes:
         table["setrlimit"]: (_argument(0), _step(EQUAL, RLIMIT_NPROC, 0, 1), refuse, allow),
     }
     return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (allow,)))])
+
+
+def forks(machine: str) -> bytes:
+    """A further filter, under which the tracer is asked before each fork. What another one refuses it is not asked.
+
+    Args:
+        machine: As `os.uname` calls it.
+    """
+    table = numbers(machine)
+    known = {**table["allowed"], **table["examined"]}
+    ask = _return(TRACE)
+    leaves: dict[int, tuple[bytes, ...]] = {known[name]: (ask,) for name in FORKS if name in known}
+    hidden = (_argument(0), _step(ANY_BIT, UNTRACED, 0, 1), _return(ERRNO | errno.EPERM))
+    leaves[known["clone"]] = (*hidden, ask)
+    return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (_return(ALLOW),)))])
 
 
 def install(instructions: bytes) -> None:

@@ -24,6 +24,9 @@ PATIENCE = 6.0
 """Seconds that a notebook has to take an order, and again to make a copy of itself. The host waits longer than for
 both, so a notebook that spoils its own snapshots loses its variables and does not end the slot."""
 
+COPYING = 2
+"""Processes that a copy takes while it is made: itself, and in a notebook with threads one in between."""
+
 
 class Notebook(NamedTuple):
     """A living interpreter, or a picture of one."""
@@ -77,6 +80,8 @@ class Sessions:
         self._pipes: tuple[int, int, int, int] | None = None
         self._clock = 0.0
         self._children = 0.0
+        self._most = 0
+        """Processes that the call of the notebook at hand, or the last one, may have."""
 
     def pids(self) -> set[int]:
         """All processes that are to live on, the current notebook and snapshots."""
@@ -91,7 +96,9 @@ class Sessions:
 
     def begin(self, limits: dict[str, Any], seed: int) -> Notebook:
         """The current notebook, a new one if there is none."""
+        self._most = limits["processes"]
         if self.current is not None:
+            self._starter.allow(self._most + len(self.pictures))
             return self.current
         _, out_end, _, err_end = self._pipes or self._make_pipes()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -184,7 +191,7 @@ class Sessions:
 
     def _copy(self, original: Notebook, what: bytes) -> Notebook | None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._allow(original.pid, SPARE_PROCESSES)
+        self._allow(original.pid, len(self.pictures) + COPYING)
         try:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             if not original.order(what, bytes(16), pass_on=theirs.fileno()):
@@ -209,6 +216,7 @@ class Sessions:
             self._allow(self.current.pid, len(self.pictures))
 
     def _allow(self, pid: int, others: int) -> None:
+        self._starter.allow(self._most + others)
         if self._starter.place.counts:
             with suppress(OSError):
                 hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import kernel, seccomp
+from .asking import Bound
 from .processes import OPEN_FILES, Processes, Usage
 
 SPARE_PROCESSES = 300
@@ -35,6 +36,10 @@ class Place(NamedTuple):
     """Whether the kernel counts this slot's processes apart, so that RLIMIT_NPROC means them."""
     others: int = 0
     """Where it does not: processes and threads that the user had without the slot."""
+    bound: Bound | None = None
+    """Where it does not, but asks before each fork: how many there may be."""
+    janitor: int | None = None
+    """Who is asked then."""
     bounded: bool = True
     """Whether the disk ends where the limit is; otherwise it is watched."""
     files: int | None = None
@@ -79,6 +84,7 @@ class Starter:
             cpu: Whether the kernel is to end the process when its time is used up.
         """
         bounds = self._bounds(limits, others, cpu)
+        self.allow(limits["processes"] + others)
         pid = kernel.fork()
         if pid:
             return pid
@@ -101,6 +107,11 @@ class Starter:
             os._exit(1)
         return 0
 
+    def allow(self, processes: int) -> None:
+        """Let there be so many processes and threads beside the supervisor, where the kernel asks before each fork."""
+        if self.place.bound is not None:
+            self.place.bound.allow(processes)
+
     def _bounds(self, limits: dict[str, Any], others: int, cpu: bool) -> list[tuple[int, tuple[int, int]]]:
         """Limits of the kernel, each soft and hard."""
         memory = self.inherited.data + limits["memory"]
@@ -116,7 +127,7 @@ class Starter:
         count = limits["processes"] + 1 + others
         if not self.place.counts:
             count += self.place.others + SPARE_PROCESSES  # others come and go; the watch is stricter
-        if self.place.counts or self.place.others:
+        if self.place.bound is None and (self.place.counts or self.place.others):
             # No snapshot is taken while a call runs that is not a notebook's, so there the limit stands as it is.
             bounds.append((resource.RLIMIT_NPROC, count, count if cpu else count + SPARE_PROCESSES))
         return [(kind, _within_hard(kind, soft, hard)) for kind, soft, hard in bounds]

@@ -310,7 +310,9 @@ class Supervisor:
 
     def _watch(self, limits: dict[str, Any], known: dict[int, float] | None = None) -> Watch:
         starter = self._starter
-        watch = Watch(self._processes, limits, starter.inherited, known or {}, starter.place.counts)
+        place = starter.place
+        counted = place.counts or place.bound is not None
+        watch = Watch(self._processes, limits, starter.inherited, known or {}, counted, place.janitor)
         if not self._bounded:
             watch.disk = functools.partial(self._overfull, limits)
         return watch

@@ -30,7 +30,8 @@ class Watch:
         limits: `memory`, `cpu_seconds` and `processes` of the call.
         inherited: What a fork of the supervisor uses before it does anything.
         known: Processor time so far of processes that were there before, by pid.
-        counted: Whether the kernel bounds the number of processes as well.
+        counted: Whether the number of processes is bounded without it.
+        janitor: Whose time counts too, because it is spent on answering what these processes ask.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Watch:
         inherited: Usage,
         known: dict[int, float],
         counted: bool,
+        janitor: int | None = None,
     ) -> None:
         self._processes = processes
         self._limits = limits
@@ -47,6 +49,8 @@ class Watch:
         self._begin = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.reaped_before = processes.reaped_cpu
         self._known = dict(known)
+        self._janitor = janitor
+        self._janitor_before = cpu_clock(janitor) if janitor is not None else 0.0
         self._longest = LONGEST_PAUSE if counted else UNCOUNTED_PAUSE
         self._pause = min(FIRST_LOOK, self._longest)
         self.disk: Callable[[], str | None] | None = None
@@ -76,6 +80,8 @@ class Watch:
         processes.reap()
         pids = processes.others(leave)
         cpu = processes.reaped_cpu - self.reaped_before
+        if self._janitor is not None:
+            cpu += max(0.0, cpu_clock(self._janitor) - self._janitor_before)
         uses: dict[int, Usage] = {}
         threads = 0
         for pid in pids:

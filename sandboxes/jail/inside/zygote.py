@@ -121,7 +121,8 @@ class Zygote:
         kernel.drop_capabilities()
         seccomp.install(self._filters)
         self._check()
-        host.sendall(frame({"ready": True, "pid": number, "outer": outer}))
+        watched = not place.counts and place.bound is None
+        host.sendall(frame({"ready": True, "pid": number, "outer": outer, "watched": watched}))
         _work(request, host, place, request["limits"])
 
     def _own_root(self, limits: dict[str, Any], extra: list[view.Shown]) -> tuple[Place, int]:
@@ -176,6 +177,9 @@ class Zygote:
 def _work(request: dict[str, Any], host: socket.socket, place: Place, limits: dict[str, Any]) -> NoReturn:
     try:
         if request["program"] is not None:
+            if place.bound is not None:
+                place.bound.allow(limits["processes"])
+                place.bound.close()  # for all but what the program itself forks, which is trusted
             if place.confine is not None:
                 place.confine()
             scope: dict[str, Any] = {"__name__": "program"}
