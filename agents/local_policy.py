@@ -76,7 +76,10 @@ class LocalPolicyAgent:
 
     def begin(self, env_info: dict[str, Any]) -> None:
         if env_info["dialect"] == "openai":
-            raise UsageError("a policy writes its calls as text, and in dialect openai text holds none; give hermes")
+            raise UsageError(
+                "a policy writes its calls as text, and in dialect 'openai' text holds none: make the environment with "
+                "dialect='hermes' (--dialect hermes)"
+            )
         if self._shared is None:
             self._shared = _Shared.of(*self._name)
             self._tokenizer, self._engine = self._shared.tokenizer, self._shared.engine

@@ -185,8 +185,9 @@ def run_plan(plan: Plan, store: Store) -> Finished:
                 seed=plan.seed,
                 on_episode=on_episode,
             )
-        except BaseException:
-            note(f"{finished} episodes are kept; go on with the same command and --run {run.name} --resume")
+        except BaseException as error:
+            if finished or not isinstance(error, UsageError):  # a slip at the start would only be made again
+                note(f"{finished} episodes are kept; go on with the same command and --run {run.name} --resume")
             raise
     return Finished(run, summary, messages)
 
