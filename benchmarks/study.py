@@ -156,8 +156,8 @@ def run_all(asked: argparse.Namespace) -> None:
 
 def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length: str) -> dict[str, Any]:
     """One run to the end of its tokens, or the rest of it."""
+    from tir_gym.agents.checkpoints import checkpoints
     from tir_gym.agents.grpo import load_config, train
-    from tir_gym.agents.grpo.checkpoint import checkpoints
     from tir_gym.agents.grpo.log import read_metrics
 
     folder = asked.out / "runs" / f"{length}-{arm}-{seed}"

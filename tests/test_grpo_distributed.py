@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="the extra 'train' is not installed: 
 
 from grpo_policy import random_rows, write_model  # noqa: E402
 
-from tir_gym.agents.grpo.checkpoint import load_tensors  # noqa: E402
+from tir_gym.agents.checkpoints import load_tensors  # noqa: E402
 from tir_gym.agents.grpo.config import load_config  # noqa: E402
 from tir_gym.agents.grpo.grpo import update  # noqa: E402
 from tir_gym.agents.grpo.learner import Learner  # noqa: E402

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tir_gym import UsageError
+from tir_gym.agents.checkpoints import checkpoints
 from tir_gym.agents.engines import HuggingFaceTokenizer
 from tir_gym.agents.policies import Demonstration, Flaws, Lessons, SupervisedConfig, demonstrations, make_policy, teach
 from tir_gym.agents.policies.lessons import endless, load_model, shown
@@ -226,6 +230,41 @@ def test_what_is_shown_is_learned_and_the_folder_tells_how(blank: Path, tmp_path
     assert HuggingFaceTokenizer.load(out).encode("B73") == HuggingFaceTokenizer.load(blank).encode("B73")
     with pytest.raises(UsageError, match="is there already"):
         teach(blank, out, LESSONS, config)
+
+
+def test_a_killed_start_goes_on_to_the_same_weights(blank: Path, tmp_path: Path) -> None:
+    """A real process, killed behind its second checkpoint or a later one."""
+    config = SupervisedConfig(steps=8, batch=4)
+    lessons = Lessons(LOOKUP, CHAINS, count=20)
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    teach(blank, whole, lessons, config, device="cpu")
+
+    def learn() -> None:
+        torch.set_num_threads(1)
+        teach(
+            blank, torn, lessons, config, device="cpu", checkpoint_every=2, on_step=lambda figures: time.sleep(0.2)
+        )  # slow, so that there is time to kill it
+
+    child = multiprocessing.get_context("fork").Process(target=learn)
+    child.start()
+    while not [step for step in checkpoints(torn) if step.name >= "step-000004"]:
+        assert child.is_alive()
+        time.sleep(0.01)
+    os.kill(child.pid or 0, signal.SIGKILL)
+    child.join()
+    assert not (torn / "model.safetensors").exists()
+    with pytest.raises(UsageError, match="has other lessons"):
+        teach(blank, torn, Lessons(LOOKUP, CHAINS, count=21), config, device="cpu", resume=True)
+    seen: list[dict[str, float]] = []
+    teach(blank, torn, lessons, config, device="cpu", checkpoint_every=2, resume=True, on_step=seen.append)
+    assert 4 < seen[0]["step"] < 9
+    assert (torn / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (torn / "sft.jsonl").read_text() == (whole / "sft.jsonl").read_text()
+    assert {path.name for path in torn.iterdir()} == {path.name for path in whole.iterdir()}
+    with pytest.raises(UsageError, match="all was learned"):
+        teach(blank, torn, lessons, config, device="cpu", resume=True)
+    with pytest.raises(UsageError, match="nothing was begun"):
+        teach(blank, tmp_path / "nowhere", lessons, config, device="cpu", resume=True)
 
 
 def test_all_are_shown_before_one_comes_again(blank: Path, tokenizer: HuggingFaceTokenizer) -> None:

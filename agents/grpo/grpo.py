@@ -3,9 +3,9 @@
     tasks -> groups of rollouts -> turn rewards -> advantages -> tokens -> clipped objective -> AdamW -> engines
 
 What is elsewhere is so because others use it too: rollouts in `tir_gym.rollout`, estimators in `tir_gym.advantages`,
-engines in `tir_gym.agents.engines`. Beside this file: `config.py` (what can be chosen), `loss.py` (the objective),
-`batches.py` (padding and packing), `learner.py` (model, LoRA, FSDP2), `checkpoint.py`, `log.py`,
-`episodes.py`.
+engines in `tir_gym.agents.engines`, checkpoints. Beside this file: `config.py` (what can be chosen), `loss.py` (the
+objective), `batches.py` (padding and packing), `learner.py` (model, LoRA, FSDP2), `sampler.py`, `log.py`,
+`episodes.py`, `progress.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -26,19 +27,14 @@ import numpy as np
 import torch
 
 from tir_gym.advantages import get_estimator, needs, to_tokens
+from tir_gym.agents.checkpoints import last_checkpoint, load_state, load_tensors, save_checkpoint
 from tir_gym.agents.grpo.batches import MicroBatch, Row, micro_batches
-from tir_gym.agents.grpo.checkpoint import (
-    Progress,
-    last_checkpoint,
-    load_progress,
-    load_tensors,
-    save_checkpoint,
-)
 from tir_gym.agents.grpo.config import GrpoConfig, OptimConfig, to_toml
 from tir_gym.agents.grpo.episodes import EpisodeLog
 from tir_gym.agents.grpo.learner import Learner
 from tir_gym.agents.grpo.log import RunLog
 from tir_gym.agents.grpo.loss import policy_loss, row_weight
+from tir_gym.agents.grpo.progress import Progress
 from tir_gym.agents.grpo.sampler import Sampler
 from tir_gym.env import ToolEnv
 from tir_gym.errors import InfrastructureError, UsageError
@@ -72,7 +68,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
     if not resume and (run / "metrics.jsonl").exists():
         raise UsageError(f"{run} holds a run already; resume it with --resume, or name another folder")
     checkpoint = last_checkpoint(run) if resume else None
-    progress = Progress() if checkpoint is None else load_progress(checkpoint)
+    progress = Progress() if checkpoint is None else Progress(**load_state(checkpoint))
     learner = Learner(config, checkpoint)
     if checkpoint is not None:
         learner.load_tensors(load_tensors(checkpoint))
@@ -454,7 +450,7 @@ def save(run: Path, learner: Learner, sampler: Sampler, progress: Progress, keep
         sampler.tokenizer.tokenizer.save_pretrained(folder)
 
     if learner.rank == 0:
-        save_checkpoint(run, progress, tensors, write_policy, keep=keep)
+        save_checkpoint(run, asdict(progress), tensors, write_policy, keep=keep)
 
 
 class Clock:

@@ -8,7 +8,7 @@ what tools gave back are attended to and never learned. On a CPU the same argume
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -53,14 +53,23 @@ def train_supervised(
     config: SupervisedConfig,
     *,
     on_step: Callable[[dict[str, float]], None] = lambda figures: None,
+    done: int = 0,
+    tensors: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 0,
+    on_checkpoint: Callable[[int, dict[str, Any]], None] = lambda step, tensors: None,
 ) -> None:
     """Train a model in place, on the device it is on.
 
     Args:
         model: A causal language model.
-        examples: `config.steps * config.batch` of them are taken.
+        examples: `config.steps * config.batch` of them are taken, less those of the steps that are done.
         config: How.
         on_step: Called after each step with its figures: `step`, `loss`, `lr`, `grad_norm`, `own_tokens`, `tokens`.
+        done: Steps that the model has behind it.
+        tensors: What `on_checkpoint` was given after that step.
+        checkpoint_every: Steps between two checkpoints; 0 for none. There is none after the last step.
+        on_checkpoint: Called with the number of steps done and what is needed to go on beside the model: the
+            optimiser's state and random numbers.
     """
     import torch
 
@@ -68,8 +77,11 @@ def train_supervised(
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+    if tensors is not None:
+        optimizer.load_state_dict(tensors["optimizer"])
+        _set_random(tensors["random"])
     model.train()
-    for step in range(config.steps):
+    for step in range(done, config.steps):
         flats = list(islice(examples, config.batch))
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(step)
@@ -88,7 +100,24 @@ def train_supervised(
                 "tokens": sum(len(flat.attention_mask) for flat in flats),
             }
         )
+        if checkpoint_every and (step + 1) % checkpoint_every == 0 and step + 1 < config.steps:
+            on_checkpoint(step + 1, {"optimizer": optimizer.state_dict(), "random": _random()})
     model.eval()  # type: ignore[no-untyped-call]
+
+
+def _random() -> dict[str, Any]:
+    """The state of torch's generators, which dropout draws from."""
+    import torch
+
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _set_random(state: Mapping[str, Any]) -> None:
+    import torch
+
+    torch.set_rng_state(state["cpu"])
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def own_token_loss(model: PreTrainedModel, flats: Sequence[Flat]) -> torch.Tensor:

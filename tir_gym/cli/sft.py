@@ -33,6 +33,12 @@ def command(
     repeat: Annotated[float | None, typer.Option("--repeat", help="Probability that a round is repeated.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of demonstrations and their order.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="Such as cuda:0; a GPU if there is one.")] = None,
+    checkpoint: Annotated[
+        int, typer.Option("--checkpoint-every", min=0, help="Steps between two checkpoints; 0 for none.")
+    ] = 50,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out, under the same options.")
+    ] = False,
     eval_tasks: Annotated[int, typer.Option("--eval-tasks", min=0, help="Held-out tasks to play at the end.")] = 256,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +73,9 @@ def command(
             note(f"step {step}/{config.steps}  loss {sum(recent) / len(recent):.3f}  {seconds:.0f} CPU-s")
 
     start = time.process_time()
-    model = teach(policy, out, lessons, config, device=device, on_step=on_step)
+    model = teach(
+        policy, out, lessons, config, device=device, on_step=on_step, checkpoint_every=checkpoint, resume=resume
+    )
     document: dict[str, Any] = {"folder": str(out), "steps": config.steps, "loss": losses[-1]}
     document["cpu_seconds"] = time.process_time() - start
     tokenizer = HuggingFaceTokenizer.load(out)

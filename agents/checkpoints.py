@@ -1,9 +1,9 @@
-"""Checkpoints that are either there as a whole or not at all, and what a run needs to go on from one.
+"""Checkpoints of whoever trains a policy: either there as a whole or not at all.
 
 A checkpoint is the folder `checkpoints/step-000040`: `policy/` in Hugging Face's format (usable by itself),
 `trainer.pt` (optimiser and random numbers) and `state.json` (counts). It is written under another name and renamed when
-every byte is on the disk, so a process that is killed at any moment leaves the last one as it was. Which tasks come
-next, which seeds and which mini-batches depends on the seed and the number of the step alone: that is the data order.
+every byte is on the disk, so a process that is killed at any moment leaves the last one as it was. What comes next is
+no part of it: the data order depends on the seed and the number of the step alone.
 """
 
 from __future__ import annotations
@@ -12,36 +12,19 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 
-@dataclass
-class Progress:
-    """Counts of a run so far."""
-
-    step: int = 0
-    """Steps done."""
-    weight_version: int = 0
-    """Updates that engines were given."""
-    sampled_tokens: int = 0
-    rollouts: int = 0
-    seconds: float = 0.0
-    """On the clock, evaluation included."""
-    cpu_seconds: float = 0.0
-    """Of this process."""
-
-
 def save_checkpoint(
-    run: Path, progress: Progress, tensors: dict[str, Any], write_policy: Callable[[Path], None], *, keep: int
+    run: Path, state: Mapping[str, Any], tensors: dict[str, Any], write_policy: Callable[[Path], None], *, keep: int
 ) -> Path:
     """Write a checkpoint and let older ones go.
 
     Args:
         run: Folder of the run.
-        progress: Where it stands.
+        state: Where it stands, as JSON data; `step` is the number of steps done.
         tensors: What `torch.save` shall keep.
         write_policy: Writes the model into a folder.
         keep: How many of the newest stay.
@@ -55,12 +38,12 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.partial"):  # of a process that was killed
         shutil.rmtree(left)
-    name = f"step-{progress.step:06d}"
+    name = f"step-{state['step']:06d}"
     partial, final = folder / f"{name}.partial", folder / name
     partial.mkdir()
     write_policy(partial / "policy")
     torch.save(tensors, partial / "trainer.pt")
-    (partial / "state.json").write_text(json.dumps(asdict(progress)) + "\n")
+    (partial / "state.json").write_text(json.dumps(dict(state)) + "\n")
     for file in sorted(partial.rglob("*")):
         _to_disk(file)
     _to_disk(partial)
@@ -85,9 +68,10 @@ def last_checkpoint(run: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_progress(checkpoint: Path) -> Progress:
+def load_state(checkpoint: Path) -> dict[str, Any]:
     """Where the run stood."""
-    return Progress(**json.loads((checkpoint / "state.json").read_text()))
+    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
+    return state
 
 
 def load_tensors(checkpoint: Path) -> dict[str, Any]:
