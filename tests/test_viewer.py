@@ -31,6 +31,7 @@ from tir_gym.agents.oracle import OracleAgent
 from tir_gym.cli import main
 from tir_gym.cli.reporting.learning import find_logs, learning_curves, read_log
 from tir_gym.episode import PlayedEpisode, play_episode
+from tir_gym.loopback import is_loopback
 from tir_gym.making import make_env
 from tir_gym.records import MatchedCall, Provenance, Trace
 from tir_gym.replay_trace import env_of, replay_trace
@@ -43,7 +44,6 @@ from tir_gym.viewer.episode import show_episode
 from tir_gym.viewer.lines import PAGE, SORTS, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
 from tir_gym.viewer.reader import Reader
-from tir_gym.viewer.serving import is_loopback
 
 ASSISTANT, CALCULATOR = "tir_gym/Assistant-v0", "tir_gym/Calculator-v0"
 SVG = "{http://www.w3.org/2000/svg}"

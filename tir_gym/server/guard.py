@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tir_gym.loopback import is_loopback
 
 _OPEN = ("/healthz",)
 
@@ -54,17 +55,6 @@ class Guard:
         elif not hmac.compare_digest(_shown(headers.get("authorization", "")), self._token):
             return 401, "this server wants its token: Authorization: Bearer TOKEN"
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own and reached from nowhere else.
-
-    Of names only `localhost`: `127.example.org` may lead anywhere.
-    """
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _shown(authorization: str) -> bytes:

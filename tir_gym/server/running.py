@@ -13,9 +13,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from tir_gym.errors import UsageError
+from tir_gym.loopback import is_loopback
 from tir_gym.server.app import create_app
 from tir_gym.server.catalogue import Catalogue
-from tir_gym.server.guard import is_loopback
 from tir_gym.server.sessions import Bounds
 from tir_gym.server.shortcut import ShortcutProtocol
 

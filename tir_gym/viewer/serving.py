@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tir_gym.errors import UsageError
+from tir_gym.loopback import is_loopback
 
 
 def serve(
@@ -61,16 +61,6 @@ def serve(
     finally:
         reader.close()
         listening.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:
