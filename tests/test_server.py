@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("uvicorn", reason="the extra 'server' is not installed: pip install 'tir-gym[server]'")
 
@@ -27,6 +29,7 @@ from tir_gym.server.house import House
 from tir_gym.server.playing import Player
 from tir_gym.server.protocol import ErrorReply, Reply, schema
 from tir_gym.server.sessions import Session, Sessions
+from tir_gym.server.wire import failed, ok, succeeded
 
 CALCULATOR, SLOW = "tir_gym/Calculator-v0", "slow_tools:SlowEnv"
 ADD = {"role": "assistant", "content": None, "tool_calls": [
@@ -147,6 +150,37 @@ def test_while_a_request_runs_another_one_of_the_session_is_refused_and_uses_no_
     assert json.loads(other.ask(next_one))["error"]["kind"] == "busy"
     assert json.loads(client.connection.receive())["ok"]
     assert json.loads(other.ask(next_one))["ok"]
+
+
+# Counted
+
+
+@given(st.text(max_size=64), st.text(max_size=64))
+def test_a_reply_says_whether_the_request_succeeded_whatever_its_client_calls_itself(id: str, session: str) -> None:
+    assert succeeded(ok(id, session, {"ok": False}))
+    assert not succeeded(failed(id, session, "usage", '"ok":true'))
+    assert not succeeded(failed('"ok":true,' + id, session, "usage", "no"))
+
+
+def test_requests_are_counted_by_operation_failure_and_seconds() -> None:
+    figures = Figures(lambda: 3.0, 5)
+    for seconds in (0.0002, 0.04, 100.0):
+        figures.count("step", ok(1, "x", {}), seconds)
+    figures.count("step", failed("é" * 60, "x", "usage", "no"))
+    said = figures.text().decode().splitlines()
+    for line in (
+        "tir_gym_sessions 3.0",
+        'tir_gym_requests_total{failed="false",op="step"} 3.0',
+        'tir_gym_requests_total{failed="true",op="step"} 1.0',
+        'tir_gym_request_seconds_bucket{le="0.0002",op="step"} 1.0',
+        'tir_gym_request_seconds_bucket{le="0.01",op="step"} 1.0',
+        'tir_gym_request_seconds_bucket{le="0.05",op="step"} 2.0',
+        'tir_gym_request_seconds_bucket{le="30.0",op="step"} 2.0',
+        'tir_gym_request_seconds_bucket{le="+Inf",op="step"} 3.0',
+        'tir_gym_request_seconds_count{op="step"} 3.0',
+        'tir_gym_request_seconds_sum{op="step"} 100.0402',
+    ):
+        assert line in said
 
 
 # Beside each other

@@ -25,7 +25,7 @@ from tir_gym.server.playing import Player
 from tir_gym.server.protocol import schema
 from tir_gym.server.sessions import Bounds, Sessions
 from tir_gym.server.sockets import WebSocketFace
-from tir_gym.server.wire import failed
+from tir_gym.server.wire import failed, succeeded
 
 if TYPE_CHECKING:
     from tir_gym.server.mcp import McpFace
@@ -109,8 +109,7 @@ class _Call:
 
 
 def _status(reply: str) -> int:
-    answer = json.loads(reply)
-    return 200 if answer["ok"] else _STATUS[answer["error"]["kind"]]
+    return 200 if succeeded(reply) else _STATUS[json.loads(reply)["error"]["kind"]]
 
 
 async def _body(request: Request, most: int) -> str | None:

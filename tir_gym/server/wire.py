@@ -33,6 +33,12 @@ def failed(id: Any, session: Any, kind: str, message: str, cause: str | None = N
     return write({"id": id, "session": session, "ok": False, "error": error})
 
 
+def succeeded(reply: str) -> bool:
+    """Whether a reply of ours says so."""
+    # What stands before it is text of the client's at most, in which quotation marks are escaped.
+    return reply.startswith("true", reply.index('"ok":') + 5)
+
+
 def reset_result(env: ToolEnv, observation: Observation, info: dict[str, Any], exposed: bool) -> dict[str, Any]:
     """What `reset` gave, for a client."""
     public = {key: value for key, value in info.items() if key != "oracle"}
