@@ -2,8 +2,8 @@
 
     python benchmarks/server.py [--steps N] [--rounds N] [--openenv PYTHON] [--crowd N] [--seconds S] [--only NAME ...]
 
-- `ws`: steps of `tir_gym/Calculator-v0` (a tool call each, matched and paid) over WebSocket, from one session and from
-  eight; resets between episodes count in time, not as steps.
+- `ws`: steps of `tir_gym/Calculator-v0` (a tool call each, matched and paid) over WebSocket, from one session, from
+  eight, and from eight on two servers; resets between episodes count in time, not as steps.
 - `openenv`: an environment of OpenEnv's that only counts, on its own server under its own client, in the interpreter
   that `--openenv` names (`pip install openenv-core`).
 - `mcp`: calls of a tool of an episode, in this process and over streamable HTTP.
@@ -108,14 +108,14 @@ def served(*options: str) -> Iterator[tuple[str, int]]:
         process.wait(30)
 
 
-def cpu_of(pid: int) -> float:
-    """Processor seconds of a process and those it has started."""
+def cpu_of(*pids: int) -> float:
+    """Processor seconds of processes and those they have started."""
     total = 0.0
     tick = os.sysconf("SC_CLK_TCK")
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             words = stat.read_text().rpartition(")")[2].split()
-            if int(stat.parent.name) == pid or int(words[1]) == pid:
+            if int(stat.parent.name) in pids or int(words[1]) in pids:
                 total += (int(words[11]) + int(words[12])) / tick
     return total
 
@@ -137,12 +137,12 @@ def report(name: str, rounds: Sequence[tuple[float, float, float]]) -> None:
     )
 
 
-def timed(pid: int, steps: int, play: Callable[[], Any]) -> tuple[float, float, float]:
-    server, client, start = cpu_of(pid), time.process_time(), time.perf_counter()
+def timed(pids: Sequence[int], steps: int, play: Callable[[], Any]) -> tuple[float, float, float]:
+    server, client, start = cpu_of(*pids), time.process_time(), time.perf_counter()
     play()
     seconds = time.perf_counter() - start
     spent = time.process_time() - client
-    return steps / seconds, (cpu_of(pid) - server) / steps * 1e6, spent / steps * 1e6
+    return steps / seconds, (cpu_of(*pids) - server) / steps * 1e6, spent / steps * 1e6
 
 
 def websocket(steps: int, rounds: int) -> None:
@@ -161,10 +161,10 @@ def websocket(steps: int, rounds: int) -> None:
                     return
 
     alone(200)
-    report("the environment alone, in this process", [timed(0, steps, lambda: alone(steps)) for _ in range(rounds)])
-    with served() as (url, pid):
-        for count in (1, 8):
-            raws = [Raw(url, played) for _ in range(count)]
+    report("the environment alone, in this process", [timed((), steps, lambda: alone(steps)) for _ in range(rounds)])
+    with served() as (url, pid), served() as (second, other):
+        for count, servers in ((1, {url: pid}), (8, {url: pid}), (8, {url: pid, second: other})):
+            raws = [Raw(url, played) for _ in range(count // len(servers)) for url in servers]
 
             def play(n: int, raws: Sequence[Raw] = raws) -> None:
                 done = 0
@@ -179,10 +179,14 @@ def websocket(steps: int, rounds: int) -> None:
                         raw.connection.receive()
 
             play(min(500, steps))
-            report(f"WebSocket, {count} session(s)", [timed(pid, steps, lambda: play(steps)) for _ in range(rounds)])
+            pids = tuple(servers.values())
+            report(
+                f"WebSocket, {count} session(s) on {len(servers)} server(s)",
+                [timed(pids, steps, lambda: play(steps)) for _ in range(rounds)],
+            )
         env = RemoteEnv(url=url)
         alone(200)
-        report("tir_gym/Remote-v0, 1 session", [timed(pid, steps, lambda: alone(steps)) for _ in range(rounds)])
+        report("tir_gym/Remote-v0, 1 session", [timed((pid,), steps, lambda: alone(steps)) for _ in range(rounds)])
         env.close()
 
 
@@ -298,7 +302,7 @@ def evaluation(rounds: int) -> None:
                 begun = store.begin_run(str(number), {"agent": "instant"})
                 turns = len(tasks) * 4 * 10
                 rows.append(
-                    timed(pid, turns, lambda: evaluate(make, Instant, begun, tasks=tasks, repeats=4))  # noqa: B023
+                    timed((pid,) if pid else (), turns, lambda: evaluate(make, Instant, begun, tasks=tasks, repeats=4))  # noqa: B023
                 )
         report(name, rows)
 
