@@ -187,3 +187,15 @@ def test_a_refusal_is_marked_by_its_field_or_its_first_word() -> None:
 def test_unknown_dialect() -> None:
     with pytest.raises(UsageError, match="no dialect 'xml'"):
         get_dialect("xml")
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_long_arguments_are_read_as_short_ones_are(name: str) -> None:
+    dialect = get_dialect(name)
+    made = [ToolCall("f", {"x": "long " * 20_000, "y": [{"z": n} for n in range(1000)]})]
+    (read,) = dialect.parse(dialect.render("", made)).items
+    assert isinstance(read, ToolCall)
+    assert read.arguments == made[0].arguments
+    (refused,) = dialect.parse(dialect.render("", [ToolCall("f", {"x": [0] * 100_000})])).items
+    assert isinstance(refused, Malformed)
+    assert "more than 100000 values" in refused.reason

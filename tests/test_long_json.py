@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tir_gym.long_json import DEEPEST, MOST, read_long
+from tir_gym.long_json import DEEPEST, MOST, TooManyValues, read_long
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -47,7 +47,7 @@ def test_the_same_odd_things_are_taken() -> None:
 
 def test_bounds() -> None:
     assert len(read_long("[" + "1," * (MOST - 2) + "1]")) == MOST - 1
-    with pytest.raises(ValueError, match=f"more than {MOST} values"):
+    with pytest.raises(TooManyValues, match=f"more than {MOST} values"):
         read_long("[" + "1," * (MOST - 1) + "1]")
     deep = "[" * DEEPEST + "]" * DEEPEST
     assert read_long(deep) == json.loads(deep)

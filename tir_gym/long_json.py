@@ -16,6 +16,11 @@ MOST = 100_000
 DEEPEST = 500
 """Lists and objects within one another."""
 
+
+class TooManyValues(ValueError):
+    """More than `MOST`."""
+
+
 _space = re.compile(r"[ \t\n\r]*").match
 _scalar = json.JSONDecoder().raw_decode
 
@@ -25,7 +30,8 @@ def read_long(text: str) -> Any:
 
     Raises:
         json.JSONDecodeError: No JSON.
-        ValueError: More than `MOST` values, or a number with too many digits.
+        TooManyValues: More than `MOST`.
+        ValueError: A number with too many digits.
         RecursionError: Nested more deeply than `DEEPEST`.
     """
     outer: list[tuple[Any, str]] = []  # the containers that are open, and for objects the key whose value is next
@@ -73,7 +79,7 @@ def read_long(text: str) -> Any:
             if mark != ("]" if is_list else "}"):
                 raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
             value, at = container, at + 1
-    raise ValueError(f"more than {MOST} values")
+    raise TooManyValues(f"more than {MOST} values")
 
 
 def _key(text: str, at: int) -> tuple[str, int]:

@@ -11,9 +11,12 @@ from typing import Any
 
 from tir_gym.answers import is_refusal
 from tir_gym.frozen import DEEPEST, is_deep
+from tir_gym.long_json import TooManyValues, read_long
 from tir_gym.records import ToolCall
 
 _decode = json.JSONDecoder().decode
+_LONG = 1 << 16
+"""Characters of JSON that are read in one go at most, during which no other thread runs."""
 _FIELDS = frozenset({"content", "tool_calls", "refusal"})
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 
@@ -109,14 +112,16 @@ def read_json(text: str) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: With the place of the fault; also for nesting or numbers too large to read.
+        ValueError: With the place of the fault; also for nesting, numbers or texts too large to read.
     """
     try:
-        data = _decode(text)
+        data = _decode(text) if len(text) <= _LONG else read_long(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except TooManyValues:
+        raise
     except ValueError:
         raise ValueError("a number has too many digits") from None
     if text.count("[") + text.count("{") > DEEPEST and is_deep(data):
