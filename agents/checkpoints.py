@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tir_gym.errors import UsageError
+
 
 def save_checkpoint(
     run: Path, state: Mapping[str, Any], tensors: dict[str, Any], write_policy: Callable[[Path], None], *, keep: int
@@ -69,17 +71,33 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """Where the run stood."""
-    state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
+    """Where the run stood.
+
+    Raises:
+        UsageError: The checkpoint is broken.
+    """
+    try:
+        state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise broken(checkpoint, error) from error
     return state
 
 
 def load_tensors(checkpoint: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given as `tensors`, on the CPU."""
+    """What `save_checkpoint` was given as `tensors`, on the CPU; errors as `load_state`."""
     import torch
 
-    tensors: dict[str, Any] = torch.load(checkpoint / "trainer.pt", map_location="cpu", weights_only=True)
+    try:
+        tensors: dict[str, Any] = torch.load(checkpoint / "trainer.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # what a broken file makes of the loader is of many kinds
+        raise broken(checkpoint, error) from error
     return tensors
+
+
+def broken(checkpoint: Path, error: Exception) -> UsageError:
+    """What to say of a checkpoint that cannot be read."""
+    reason = str(error).strip().partition("\n")[0]
+    return UsageError(f"the checkpoint {checkpoint} is broken ({reason}); remove it to go on from the one before")
 
 
 def _to_disk(path: Path) -> None:

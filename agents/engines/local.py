@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.agents.engines.engine import Weights
-from tir_gym.agents.engines.loading import load_causal_lm
+from tir_gym.agents.engines.loading import chosen_device, load_causal_lm
 from tir_gym.errors import ContextFull, InfrastructureError, MissingExtra, UsageError
 from tir_gym.rollout import SamplingParams, TokenOutput
 
@@ -115,8 +115,8 @@ class LocalEngine:
         Raises:
             UsageError: There is no such model.
         """
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_causal_lm(folder, dtype=dtype or "auto").to(device), **options)
+        place = chosen_device(device)
+        return cls(load_causal_lm(folder, dtype=dtype or "auto").to(place), **options)
 
     @property
     def weight_version(self) -> int:

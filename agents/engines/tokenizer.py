@@ -7,6 +7,7 @@ and would quote them twice. So a template is given what the text says. No messag
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from tir_gym.records import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+_log = logging.getLogger(__name__)
 
 
 class HuggingFaceTokenizer:
@@ -58,19 +62,29 @@ class HuggingFaceTokenizer:
             UsageError: There is no tokenizer, or one that cannot hold a conversation.
         """
         try:
+            from jinja2 import TemplateSyntaxError
             from transformers import AutoTokenizer, GenerationConfig
         except ImportError as error:
             raise MissingExtra("tokenizers need transformers: pip install 'tir-gym[train]'") from error
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # what a broken file makes of a loader is of many kinds
             raise found_none("tokenizer", folder, error) from error
+        if not tokenizer.encode("some text", add_special_tokens=False):
+            raise UsageError(f"{folder}: the tokenizer there has no tokens for text; is tokenizer.json missing?")
         try:
             stops = GenerationConfig.from_pretrained(str(folder)).eos_token_id
         except OSError:  # a tokenizer without a model
             stops = None
         more = [] if stops is None else [stops] if isinstance(stops, int) else stops
-        return cls(tokenizer, stop_ids=more, template_options=template_options)
+        loaded = cls(tokenizer, stop_ids=more, template_options=template_options)
+        try:
+            loaded.render([{"role": "user", "content": "Hello"}], (), reply=True)
+        except TemplateSyntaxError as error:
+            raise UsageError(f"{folder}: line {error.lineno} of the chat template there: {error.message}") from error
+        except Exception as error:  # a template may refuse such a conversation, and take others
+            _log.debug("the chat template of %s refuses a greeting: %s", folder, error)
+        return loaded
 
     @property
     def stop_ids(self) -> Collection[int]:

@@ -64,10 +64,10 @@ def dimensions(policy: str) -> Dimensions:
     if not policy or not file.is_file():
         known = ", ".join(KNOWN)
         raise UsageError(f"policy {policy!r} is no folder with a config.json; an estimate knows {known} without one")
-    config: dict[str, Any] = json.loads(file.read_text())
     try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         heads = config["num_attention_heads"]
-        return Dimensions(
+        found = Dimensions(
             hidden=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=heads,
@@ -79,6 +79,12 @@ def dimensions(policy: str) -> Dimensions:
         )
     except KeyError as missing:
         raise UsageError(f"{file} has no {missing}; the estimate knows transformers with gated MLPs only") from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{file} is no config of a model: {error}") from None
+    for name, value in vars(found).items():
+        if not isinstance(value, int):
+            raise UsageError(f"{file} is no config of a model: {name} is {value!r:.80}, no whole number")
+    return found
 
 
 def estimate(config: GrpoConfig, *, gpus: int, length: int | None = None) -> list[tuple[str, str, str]]:

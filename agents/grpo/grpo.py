@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from tir_gym.advantages import get_estimator, needs, to_tokens
-from tir_gym.agents.checkpoints import last_checkpoint, load_state, load_tensors, save_checkpoint
+from tir_gym.agents.checkpoints import last_checkpoint, load_tensors, save_checkpoint
 from tir_gym.agents.grpo.batches import MicroBatch, Row, micro_batches
 from tir_gym.agents.grpo.config import GrpoConfig, OptimConfig, to_toml
 from tir_gym.agents.grpo.episodes import EpisodeLog
@@ -68,7 +68,7 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
     if not resume and (run / "metrics.jsonl").exists():
         raise UsageError(f"{run} holds a run already; resume it with --resume, or name another folder")
     checkpoint = last_checkpoint(run) if resume else None
-    progress = Progress() if checkpoint is None else Progress(**load_state(checkpoint))
+    progress = Progress() if checkpoint is None else Progress.of(checkpoint)
     learner = Learner(config, checkpoint)
     if checkpoint is not None:
         learner.load_tensors(load_tensors(checkpoint))

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tir_gym.agents.engines.loading import load_causal_lm, no_bars
+from tir_gym.agents.engines.loading import chosen_device, load_causal_lm, no_bars
 from tir_gym.agents.grpo.batches import MicroBatch, token_logprobs
 from tir_gym.agents.grpo.config import GrpoConfig, ModelConfig
 from tir_gym.errors import MissingExtra, UsageError
@@ -214,11 +214,9 @@ class Learner:
 
 
 def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
+    if name == "auto" and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("cpu")
+    return chosen_device("cpu" if name == "auto" else name)
 
 
 def _with_adapters(model: Any, config: ModelConfig, saved: Path | None) -> Any:

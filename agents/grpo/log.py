@@ -97,15 +97,18 @@ class RunLog:
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:
-    """The lines of a log; a last one that was cut off by a crash is left out."""
+    """The lines of a log, up to one that is no step: the last may have been cut off by a crash."""
     if not file.exists():
         return []
     lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            lines.append(json.loads(line))
+            figures = json.loads(line)
         except ValueError:
             break
+        if not isinstance(figures, dict) or "step" not in figures:
+            break
+        lines.append(figures)
     return lines
 
 

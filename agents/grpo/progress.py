@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from tir_gym.agents.checkpoints import broken, load_state
 
 
 @dataclass
@@ -19,3 +22,11 @@ class Progress:
     """On the clock, evaluation included."""
     cpu_seconds: float = 0.0
     """Of this process."""
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> Progress:
+        """As a checkpoint has it; errors as `load_state`."""
+        try:
+            return cls(**load_state(checkpoint))
+        except TypeError as error:
+            raise broken(checkpoint, error) from error

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -151,6 +152,7 @@ def _engines(config: GrpoConfig, learner: Learner, shared: bool, version: int) -
             "seed": seed,
             **rollout.options,
         }
+        _refuse_unknown(LocalEngine, rollout.options)
         if shared:
             return [LocalEngine(learner.model, **options)]
         dtype = "bfloat16" if config.model.precision == "bf16" else "float32"
@@ -161,4 +163,12 @@ def _engines(config: GrpoConfig, learner: Learner, shared: bool, version: int) -
         return [VllmEngine(config.policy, **{"seed": seed, **rollout.options})]
     from tir_gym.agents.engines import ServerEngine
 
+    _refuse_unknown(ServerEngine, rollout.options)
     return [ServerEngine(rollout.model or config.policy, url, **rollout.options) for url in rollout.urls]
+
+
+def _refuse_unknown(engine: type, options: dict[str, Any]) -> None:
+    known = [name for name, one in signature(engine).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"rollout.options.{name}: the engine takes no such option; it takes {', '.join(known)}")

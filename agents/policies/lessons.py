@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tir_gym.agents.checkpoints import last_checkpoint, load_state, load_tensors, save_checkpoint
-from tir_gym.agents.engines.loading import load_causal_lm, no_bars
+from tir_gym.agents.engines.loading import chosen_device, load_causal_lm, no_bars
 from tir_gym.agents.policies.demonstrations import Flaws, demonstrations
 from tir_gym.agents.policies.making import empty_folder
 from tir_gym.agents.policies.supervised import SupervisedConfig, train_supervised
@@ -167,10 +167,7 @@ def _log_after(file: Path, done: int) -> TextIO:
 def load_model(policy: str | Path, device: str | None = None) -> PreTrainedModel:
     """A causal language model in float32; errors as `load_causal_lm`."""
     model = load_causal_lm(policy, dtype="float32")
-    import torch
-
-    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return model.to(where)  # type: ignore[no-any-return]
+    return model.to(chosen_device(device))  # type: ignore[no-any-return]
 
 
 def shown(env: ToolEnv, tokenizer: ChatTokenizer, lessons: Lessons, *, context: int | None = None) -> list[Flat]:

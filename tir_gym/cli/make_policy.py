@@ -25,7 +25,7 @@ def command(
     vocabulary: Annotated[
         int | None, typer.Option("--vocabulary", help="Number of tokens at most, instead of the size's.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of weights and episodes.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of weights and episodes.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Make a policy from nothing.

@@ -31,7 +31,7 @@ def command(
         float | None, typer.Option("--stop-early", help="Probability that one stops a round of calls early.")
     ] = None,
     repeat: Annotated[float | None, typer.Option("--repeat", help="Probability that a round is repeated.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of demonstrations and their order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of demonstrations and their order.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="Such as cuda:0; a GPU if there is one.")] = None,
     checkpoint: Annotated[
         int, typer.Option("--checkpoint-every", min=0, help="Steps between two checkpoints; 0 for none.")

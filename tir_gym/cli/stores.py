@@ -23,7 +23,18 @@ def existing_store(where: str) -> Store:
 
     if "://" not in where and not Path(where).exists():
         raise UsageError(f"there is no store at {where}; `tir-gym eval` makes one, --store names another")
+    refuse_empty(where)
     return open_store(where)
+
+
+def refuse_empty(where: str) -> None:
+    """Make no store of an empty file that somebody only wants to read.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if "://" not in where and Path(where).is_file() and not Path(where).stat().st_size:
+        raise UsageError(f"{where} is an empty file, not a store")
 
 
 def run_names(where: str) -> set[str]:

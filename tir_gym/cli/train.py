@@ -98,7 +98,11 @@ def _config(
     stored = Path(load_config(given=given, overrides=where, file=file).out) / "config.toml"
     if not stored.exists():
         raise UsageError(f"there is no run at {stored.parent}; begin it without --resume, or name its folder by --out")
-    return load_config(base=tomllib.loads(stored.read_text()), file=file, given=given, overrides=settings)
+    try:
+        base = tomllib.loads(stored.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{stored} is no TOML: {error}") from None
+    return load_config(base=base, file=file, given=given, overrides=settings)
 
 
 def _print_estimate(config: GrpoConfig, gpus: int | None, as_json: bool) -> None:

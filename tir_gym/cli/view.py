@@ -10,6 +10,7 @@ import typer
 
 from tir_gym.cli.options import DEFAULT_STORE
 from tir_gym.cli.printing import say
+from tir_gym.cli.stores import refuse_empty
 from tir_gym.errors import MissingExtra, UsageError
 
 _PORT = 8765
@@ -38,6 +39,8 @@ def command(
     place = None if "://" in store else Path(store)
     folders = training or ([] if place is None else [place if place.is_dir() else place.absolute().parent])
     found = store if place is None or place.is_file() else _store_in(place, folders)
+    if found is not None:
+        refuse_empty(found)
     try:
         import jinja2  # noqa: F401
         import starlette  # noqa: F401

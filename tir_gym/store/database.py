@@ -40,6 +40,8 @@ def open_database(where: str | Path) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+        if sqlite and "readonly" in reason:
+            reason = "this user may not write it, and SQLite writes even to read; copy it to a folder of your own"
         raise UsageError(f"cannot open the store {shown_url(url)}: {reason}") from error
     except BaseException:
         engine.dispose()
