@@ -78,7 +78,8 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text())
-    except (OSError, ValueError) as error:
+        state["step"] = int(state["step"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise broken(checkpoint, error) from error
     return state
 

@@ -137,6 +137,7 @@ RUNS: dict[str, tuple[Callable[[Path], None], str]] = {
     "nothing set": (with_text("config.toml", ""), "no policy; name the folder of one"),
     "counts": (with_text("state.json", "{"), "step-000001 is broken"),
     "no counts": (without("state.json"), "step-000001 is broken"),
+    "no step": (with_text("state.json", "{}"), "step-000001 is broken"),
     "other counts": (with_text("state.json", '{"step": 1, "what": 2}'), "step-000001 is broken"),
     "tensors": (with_text("trainer.pt", "abc"), "step-000001 is broken"),
     "no tensors": (without("trainer.pt"), "step-000001 is broken"),
@@ -150,6 +151,15 @@ def test_a_broken_run_is_not_resumed(name: str, run: Path, tmp_path: Path, capsy
     broken = shutil.copytree(run, tmp_path / "run")
     edit(broken)
     assert said in refused(["train", "--resume", "--out", str(broken), "steps=2"], capsys)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_supervised_start_of_which_nothing_is_known_is_not_resumed(
+    text: str, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sft.json").write_text(text)
+    line = refused(["sft", str(policy), "--out", str(tmp_path), "--resume"], capsys)
+    assert "sft.json cannot be read" in line
 
 
 @pytest.mark.parametrize("line", [b"[1]\n", b'{"a": 1}\n', b"\xff\xff\n"])

@@ -102,7 +102,7 @@ def teach(
         env.close()
     target.mkdir(parents=True, exist_ok=True)
     _write_asked(target, document)
-    done = 0 if checkpoint is None else int(load_state(checkpoint)["step"])
+    done = 0 if checkpoint is None else load_state(checkpoint)["step"]
 
     def write(folder: Path) -> None:
         with no_bars():
@@ -140,7 +140,11 @@ def _begun(target: Path, document: Mapping[str, Any]) -> Path:
     asked = target / ASKED
     if not asked.exists():
         raise UsageError(f"nothing was begun in {target}; leave --resume out, or name its folder")
-    before, now = json.loads(asked.read_text(encoding="utf-8")), json.loads(json.dumps(document))
+    now = json.loads(json.dumps(document))
+    try:
+        before = dict(json.loads(asked.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{asked} cannot be read ({error}); begin again in another folder") from None
     for part, given in now.items():
         if before.get(part) != given:
             raise UsageError(f"{asked} has other {part}: {json.dumps(before.get(part))}; resume with the same")
