@@ -6,6 +6,7 @@ this file there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -95,8 +96,8 @@ def gone(pid: int) -> bool:
     return False
 
 
-def printed(code: str, mode: str) -> str:
-    slot = started()
+def printed(code: str, mode: str, processes: int = MOST) -> str:
+    slot = started(processes=processes)
     assert not slot.watched
     return out(slot, code, mode)
 
@@ -228,7 +229,7 @@ SORTED = b"1\n2\n3\n"
 
 
 def test_signals_and_programs_that_fork_much_see_nothing_of_it() -> None:
-    assert as_user(printed, INTERRUPTED, "session") == f"True 100 {[(SORTED, b'')] * 2}\n"
+    assert as_user(printed, INTERRUPTED, "session", 64) == f"True 100 {[(SORTED, b'')] * 2}\n"
 
 
 ATTACKS = """
@@ -329,6 +330,37 @@ def test_nothing_is_left_when_the_supervisor_is_killed_under_fire() -> None:
 
 def test_all_end_when_the_janitor_is_killed() -> None:
     assert as_user(killed, "janitor") == {"call": "SandboxDied", "left": []}
+
+
+PROGRAM = """
+import os, signal
+
+def main(host, config):
+    told = []
+    for number in range(5):
+        reads, writes = os.pipe()
+        if os.fork() == 0:
+            try:
+                if os.fork() == 0:
+                    signal.pause()
+                os.write(writes, b"forked")
+            except OSError as error:
+                os.write(writes, str(error.errno).encode())
+            signal.pause()
+        told.append(os.read(reads, 20).decode())
+    host.sendall(" ".join(told).encode())
+"""
+
+
+def program() -> str:
+    slot = start_slot(Limits(processes=6), modules=(), program=PROGRAM, tier="B")
+    told = slot.socket.recv(1000).decode()
+    slot.close()
+    return told
+
+
+def test_a_trusted_program_forks_as_it_likes_and_what_it_forks_does_not() -> None:
+    assert as_user(program).split() == ["forked"] * 3 + [str(errno.EAGAIN)] * 2
 
 
 def under_another_tracer() -> None:

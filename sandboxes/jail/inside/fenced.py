@@ -3,7 +3,7 @@
 For hosts where no namespaces can be had. A slot has a folder of its own among the host's temporary files, and reads the
 system's and the interpreter's files; the rest it can neither read nor change (that something is there, it can see).
 A janitor stays behind for each slot: when the supervisor is gone, however that came about, it ends what is left and
-removes the folder.
+removes the folder. Where the kernel cannot count the slot's processes, it does (`asking.py`).
 """
 
 from __future__ import annotations
