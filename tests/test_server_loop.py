@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import random
 import socket
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +16,10 @@ import pytest
 pytest.importorskip("uvicorn", reason="the extra 'server' is not installed: pip install 'tir-gym[server]'")
 
 from serving import BareClient, server_here
+from websockets.client import ClientProtocol
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from tir_gym.long_json import MOST
 from tir_gym.making import make_env
@@ -23,6 +31,12 @@ from tir_gym.server.sessions import Sessions
 
 CALCULATOR = "tir_gym/Calculator-v0"
 ADD = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with server_here(CALCULATOR) as url:
+        yield url
 
 
 def test_replies_do_not_wait_for_acknowledgements() -> None:
@@ -98,3 +112,73 @@ def test_long_messages_are_answered_as_short_ones_are() -> None:
         refused = client.say(op="create", id="x" * 16, options={"dialect": "x" * 20_000})["error"]
         assert refused["kind"] == "usage"
         assert len(client.ask("trace")["result"]["trace"]["turns"]) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_messages_are_answered_however_they_arrive(url: str, seed: int) -> None:
+    """Alone, together, in pieces, in fragments, between pings: nothing is lost, and nothing is taken for another."""
+    draw = random.Random(seed)
+    client = ClientProtocol(parse_uri(url.replace("http", "ws") + "/v1/ws"), max_size=None)
+    client.send_request(client.connect())
+    with socket.create_connection(tuple(url.rsplit("/", 1)[1].split(":")), 30.0) as line:  # type: ignore[arg-type]
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def flush(pieces: int) -> None:
+            data = b"".join(client.data_to_send())
+            places = sorted(draw.randrange(len(data) + 1) for _ in range(pieces - 1))
+            for begin, end in itertools.pairwise([0, *places, len(data)]):
+                line.sendall(data[begin:end])
+                time.sleep(draw.choice([0.0, 0.002]))
+
+        answers: list[Frame] = []
+
+        def read() -> None:
+            data = line.recv(1 << 16)
+            assert data, "the server closed the connection"
+            client.receive_data(data)
+            answers.extend(event for event in client.events_received() if isinstance(event, Frame))
+
+        flush(1)
+        while client.state is not State.OPEN:
+            read()
+        expected, pings = set(), 0
+        for number in range(60):
+            size = draw.choice([0, 0, 0, 80, 81, 82, 83, 84, 300, 20_000, 70_000])
+            text = json.dumps({"op": "fly", "id": number, "more": "x" * size}).encode()
+            if draw.random() < 0.2:
+                half = len(text) // 2
+                client.send_text(text[:half], fin=False)
+                if draw.random() < 0.5:
+                    client.send_ping(b"?")
+                    pings += 1
+                client.send_continuation(text[half:], fin=True)
+            else:
+                client.send_text(text)
+            expected.add(number)
+            if draw.random() < 0.6:
+                flush(draw.choice([1, 1, 1, 2, 5]))
+        flush(1)
+        while len(answers) < len(expected) + pings:
+            read()
+        told = [json.loads(bytes(frame.data)) for frame in answers if frame.opcode is Opcode.TEXT]
+        assert {answer["id"] for answer in told} == expected
+        assert all(answer["error"]["kind"] == "bad_message" for answer in told)
+        client.send_text(b"\x81\xff", fin=True)
+        flush(1)
+        while client.close_rcvd is None:
+            read()
+        assert client.close_rcvd.code == CloseCode.INVALID_DATA
+
+
+def test_a_frame_without_a_mask_ends_the_connection(url: str) -> None:
+    client = ClientProtocol(parse_uri(url.replace("http", "ws") + "/v1/ws"))
+    client.send_request(client.connect())
+    with socket.create_connection(tuple(url.rsplit("/", 1)[1].split(":")), 30.0) as line:  # type: ignore[arg-type]
+        line.sendall(b"".join(client.data_to_send()))
+        while client.state is not State.OPEN:
+            client.receive_data(line.recv(1 << 16))
+        line.sendall(b"\x81\x00" * 50)
+        while data := line.recv(1 << 16):
+            client.receive_data(data)
+        assert client.close_rcvd is not None
+        assert client.close_rcvd.code == CloseCode.PROTOCOL_ERROR
