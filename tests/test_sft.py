@@ -332,6 +332,6 @@ def test_a_policy_is_benchmarked_like_any_agent(
 def test_calls_as_text_need_a_dialect_of_text(blank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = str(tmp_path / "store.db")
     assert main(["eval", LOOKUP, "--agent", f"policy:{blank}", "-n", "1", "--store", store]) == 2
-    assert "give hermes" in capsys.readouterr().err
+    assert "(--dialect hermes)" in capsys.readouterr().err
     assert main(["eval", LOOKUP, "--agent", "policy:nowhere", "-n", "1", "--store", store]) == 2
     assert "no such folder" in capsys.readouterr().err
