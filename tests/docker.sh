@@ -48,9 +48,31 @@ docker run --detach --name "$name" --network host -e TIR_GYM_TOKEN=secret --read
 "$python" tests/with_docker.py "http://127.0.0.1:$port"
 docker stop --time 20 "$name" >/dev/null
 [ "$(docker inspect --format '{{.State.ExitCode}}' "$name")" = 0 ] || { docker logs "$name" >&2; exit 1; }
+
 if docker compose version >/dev/null 2>&1; then
-    TIR_GYM_TOKEN=secret docker compose -f "$context/deploy/compose.yaml" config --quiet
-    echo "compose file: read by docker compose"
+    compose="docker compose"
+elif command -v docker-compose >/dev/null; then
+    compose=docker-compose
 else
-    echo "compose file: not checked, there is no docker compose here"
+    echo "compose file: not run, there is neither docker compose nor docker-compose here"
+    exit
 fi
+# The file itself is read, and refused without a token; what is run differs in its port and network, as above.
+TIR_GYM_TOKEN=secret $compose -f "$context/deploy/compose.yaml" config --quiet
+if $compose -f "$context/deploy/compose.yaml" config --quiet 2>"$context/said"; then
+    echo "the compose file was taken without a token" >&2
+    exit 1
+fi
+grep -q TIR_GYM_TOKEN "$context/said"
+sed -e '/^    ports:/,/^    [a-z_]*:/{/^    ports:/d;/^      /d}' -e "s/^    command: .*/    command: [--port, \"$port\"]/" \
+    -e '$a\    network_mode: host' "$context/deploy/compose.yaml" >"$context/deploy/here.yaml"
+up() { TIR_GYM_TOKEN=secret $compose -p "$name" -f "$context/deploy/here.yaml" "$@"; }
+trap 'up down --timeout 5 >/dev/null 2>&1 || true; docker rm --force $name >/dev/null 2>&1 || true; rm -rf "$context"' EXIT
+up up --detach --no-build
+"$python" tests/with_docker.py "http://127.0.0.1:$port"
+served=$(up ps --quiet)
+format='{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.PidsLimit}} {{.HostConfig.Memory}}'
+[ "$(docker inspect --format "$format" "$served")" = "true [ALL] 4096 $((4 << 30))" ]
+up stop --timeout 20
+[ "$(docker inspect --format '{{.State.ExitCode}}' "$served")" = 0 ] || { docker logs "$served" >&2; exit 1; }
+echo "compose file: run by $($compose version --short)"
