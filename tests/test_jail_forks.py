@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -312,15 +313,15 @@ def killed(who: str) -> dict[str, Any]:
     folder = Path(out(slot, BREEDERS).strip()).parent
     everybody = [janitor, slot.pid, *below(slot.pid)]
     os.kill({"supervisor": slot.pid, "janitor": janitor}[who], signal.SIGKILL)
-    told: dict[str, Any] = {}
-    if who == "janitor":  # with whom all end whom it traces
+    told: dict[str, Any] = {"left": [pid for pid in everybody if not gone(pid)]}
+    if who == "supervisor":
+        told["folder"] = folder.exists()
+    else:
+        shutil.rmtree(folder)  # nobody is left to do it
         try:
             slot.request("call", code="print(1)")
         except SandboxDied as error:
             told["call"] = type(error).__name__
-    else:
-        told["folder"] = gone(janitor) and folder.exists()
-    told["left"] = [pid for pid in everybody if not gone(pid)]
     return told
 
 
