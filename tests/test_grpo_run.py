@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed: pip install 'tir-gym[train]'")
 pytest.importorskip("transformers", reason="the extra 'train' is not installed: pip install 'tir-gym[train]'")
 
-from tir_gym.agents.grpo import load_config, train  # noqa: E402
 from tir_gym.agents.checkpoints import checkpoints  # noqa: E402
+from tir_gym.agents.grpo import load_config, train  # noqa: E402
 from tir_gym.agents.grpo.log import read_metrics  # noqa: E402
 from tir_gym.agents.policies import make_policy  # noqa: E402
 from tir_gym.errors import UsageError  # noqa: E402
