@@ -63,7 +63,9 @@ class Slot:
         watched: Whether the number of its processes is only looked at now and then.
     """
 
-    def __init__(self, end: socket.socket, pid: int, outer: int, limits: Limits, tier: str, watched: bool = False) -> None:
+    def __init__(
+        self, end: socket.socket, pid: int, outer: int, limits: Limits, tier: str, watched: bool = False
+    ) -> None:
         self.socket = end
         self.pid = pid
         self.limits = limits
