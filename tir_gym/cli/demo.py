@@ -8,7 +8,9 @@ store, and each half ends with the report that `tir-gym report` makes of its run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,11 +62,20 @@ def command(
             found = _compare(ENV, policies, options | trained.options, n * 4, opened, beside, [trained.run], as_json)
             document["training"] = found | {"run": str(trained.run), "policy": str(trained.policy)}
             if not as_json:
-                say(f"Policy: {trained.policy}  (tir-gym eval {ENV} --agent policy:{trained.policy})")
+                say(f"Policy: {trained.policy}  ({_command(ENV, policies[1], trained.options)})")
     if as_json:
         print_json(document)
     else:
         say(f"Store:  {store}  (tir-gym runs)")
+
+
+def _command(env_id: str, agent: str, options: Mapping[str, Any]) -> str:
+    """What plays an agent in the same environment again."""
+    words = ["tir-gym", "eval", env_id, "--agent", agent, "--dialect", options["dialect"]]
+    for name, value in options.items():
+        if name != "dialect":
+            words += ["--env-arg", f"{name}={json.dumps(value, separators=(',', ':'))}"]
+    return shlex.join(words)
 
 
 def _compare(
