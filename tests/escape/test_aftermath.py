@@ -17,6 +17,7 @@ import pytest
 from escape.drive import python
 from escape.test_escape import ROOT, backends
 from escape.watch import Watch
+from tir_gym.sandboxes.jail.tiers import fault
 
 TESTS = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(
@@ -184,8 +185,9 @@ except SandboxUnavailable as error:
     print("refused", error.kind)
 try:
     with make_sandbox("jail") as sandbox:
-        code = "print([l.split()[1] for l in open('/proc/self/status') if l.startswith(('Seccomp:', 'NoNewPrivs'))])"
-        print("weaker", sandbox.call(ToolCall("python", {"code": code})).content)
+        # PR_GET_NO_NEW_PRIVS and PR_GET_SECCOMP: 1, and 2 behind a filter
+        code = "import ctypes; ask = ctypes.CDLL(None).prctl; print(ask(39, 0, 0, 0, 0), ask(21, 0, 0, 0, 0))"
+        print("weaker", str(sandbox.call(ToolCall("python", {"code": code})).content).strip())
 except SandboxUnavailable as error:
     print("none", error.kind)
 """
@@ -194,10 +196,12 @@ except SandboxUnavailable as error:
 @pytest.mark.skipif(not ROOT, reason="only root can forbid namespaces")
 def test_a_missing_tier_is_said_and_never_made_up_for_in_silence() -> None:
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    limited = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", sys.executable, "-c", NO_NAMESPACES]
-    done = subprocess.run(limited, cwd="/", capture_output=True, text=True)
+    limited = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
+    if fault("A") is not None:
+        limited = []  # there are none here to forbid
+    done = subprocess.run([*limited, sys.executable, "-c", NO_NAMESPACES], cwd="/", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert first == "refused tier_missing"
     # Another tier, and said so; or none at all.
-    assert second == "none tier_missing" or (second == "weaker ['1', '2']" and "tier B" in done.stderr), done
+    assert second == "none tier_missing" or (second == "weaker 1 2" and "tier B" in done.stderr), done
