@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from ordinary_user import python_as_ordinary_user
+from tracing import users_refusal
 
 from tir_gym.errors import SandboxDied
 from tir_gym.sandbox import Limits
@@ -27,6 +28,8 @@ from tir_gym.sandboxes.jail.slot import Slot, probe_tier, start_slot
 
 if reason := probe_tier("B"):
     pytest.skip(reason, allow_module_level=True)
+if reason := users_refusal():
+    pytest.skip(f"the kernel lets no ordinary user trace: {reason}", allow_module_level=True)
 
 MOST = 12
 FORKS = """

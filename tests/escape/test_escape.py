@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tracing import users_refusal
 
 from escape.cases import CASES, PROBES, Case
 from escape.drive import Attacker
@@ -67,6 +68,8 @@ def test_attack_fails(case: Case, backend: str, user: str, attackers: Attackers)
     for mode in case.modes if user == "root" or not ROOT else case.modes[:1]:
         seen = attackers.of(backend, user).attack(case, mode)
         told = f"{case.name} ({mode}): {case.about}\n{seen['shown']}"
+        if backend == "jail-B" and seen["hits"].keys() == {"processes"} and (reason := users_refusal()) is not None:
+            pytest.xfail(f"processes are only watched, and `tir-gym doctor` says so: no user may trace: {reason}")
         if (case.name, backend) in OPEN and (seen["hits"] or seen["kind"] not in case.ends):
             pytest.xfail("found and not yet closed")
         assert seen["hits"] == {}, f"it got through: {seen['hits']}\n{told}"
