@@ -50,7 +50,7 @@ def test_a_wrong_name_says_what_to_do(id: str, message: str) -> None:
 
 
 def test_an_option_that_is_not_taken_is_named() -> None:
-    with pytest.raises(UsageError, match="has no option 'colour'; it has dialect, max_turns, .*split, task$"):
+    with pytest.raises(UsageError, match=r"has no option 'colour'; it has dialect, max_turns, .*split, task$"):
         make_env("tir_gym/Calculator-v0", colour="red")
 
 
