@@ -2,8 +2,9 @@
 
     python benchmarks/server.py [--steps N] [--rounds N] [--openenv PYTHON] [--crowd N] [--seconds S] [--only NAME ...]
 
-- `ws`: steps of `tir_gym/Calculator-v0` (a tool call each, matched and paid) over WebSocket, from one session, from
-  eight, and from eight on two servers; resets between episodes count in time, not as steps.
+- `ws`: steps of `tir_gym/Calculator-v0` over WebSocket, from one session, from eight, and from eight on two servers.
+  An episode is 20 calls, one a step, each matched and paid; once more in whole episodes as the oracle plays them, which
+  are of 5 steps. Resets between episodes count in time, not as steps.
 - `openenv`: an environment of OpenEnv's that only counts, on its own server under its own client, in the interpreter
   that `--openenv` names (`pip install openenv-core`).
 - `mcp`: calls of a tool of an episode, in this process and over streamable HTTP.
@@ -28,14 +29,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tir_gym
 from tir_gym.envs.remote import RemoteEnv
 from tir_gym.envs.remote.connection import Connection
 from tir_gym.evaluation import evaluate
 from tir_gym.making import make_env
+from tir_gym.records import ToolCall
 from tir_gym.server import Bounds, Catalogue
 from tir_gym.server.figures import Figures
 from tir_gym.server.house import House
@@ -47,10 +50,14 @@ CALCULATOR = "tir_gym/Calculator-v0"
 HERE = Path(__file__).parent
 
 
+Played: TypeAlias = Sequence[tuple[str, Sequence[Any]]]
+"""Tasks, and the messages that are played in each."""
+
+
 class Raw:
     """A session driven by bare messages, so that what is measured is the server and little of a client."""
 
-    def __init__(self, url: str, order: Sequence[tuple[str, Sequence[Any]]], **options: Any) -> None:
+    def __init__(self, url: str, order: Played, **options: Any) -> None:
         self.connection = Connection(url, None, 60.0)
         self.session = self.ask("create", id=os.urandom(12).hex(), env_id=CALCULATOR, options=options)["session"]
         self.last = 0
@@ -84,6 +91,13 @@ def moves(count: int) -> list[tuple[str, list[Any]]]:
         _, info = env.reset(options={"task": task})
         played.append((task, [env.dialect.render(*move) for move in info["oracle"].script()]))
     return played
+
+
+def calls(count: int, turns: int = 20) -> list[tuple[str, list[Any]]]:
+    """Tasks, and as many calls for each, one a message."""
+    env = make_env(CALCULATOR, split="test")
+    made = [ToolCall(("add", "multiply")[n % 2], {"a": n, "b": n + 1}) for n in range(turns)]
+    return [(task, [env.dialect.render("", [call]) for call in made]) for task in env.task_ids(count)]
 
 
 @contextlib.contextmanager
@@ -132,7 +146,7 @@ def report(name: str, rounds: Sequence[tuple[float, float, float]]) -> None:
     """One line: rates, and processor microseconds of server and client for one step."""
     rates, server, client = zip(*rounds, strict=True)
     print(
-        f"{name:<44} {statistics.median(rates):8.0f}/s ({max(rates):.0f})"
+        f"{name:<60} {statistics.median(rates):8.0f}/s ({max(rates):.0f})"
         f"   server {statistics.median(server):6.0f} us, client {statistics.median(client):6.0f} us"
     )
 
@@ -146,10 +160,10 @@ def timed(pids: Sequence[int], steps: int, play: Callable[[], Any]) -> tuple[flo
 
 
 def websocket(steps: int, rounds: int) -> None:
-    played = moves(50)
+    kinds = {"calls": calls(50), "whole episodes": moves(50)}
     env = make_env(CALCULATOR, split="test")
 
-    def alone(n: int) -> None:
+    def alone(played: Played, n: int) -> None:
         done = 0
         while done < n:
             for task, actions in played:
@@ -160,34 +174,31 @@ def websocket(steps: int, rounds: int) -> None:
                 if done >= n:
                     return
 
-    alone(200)
-    report("the environment alone, in this process", [timed((), steps, lambda: alone(steps)) for _ in range(rounds)])
+    def play(raws: Sequence[Raw], n: int) -> None:
+        done = 0
+        while done < n:
+            for raw in raws:
+                is_step, text = next(raw.texts)
+                raw.connection.send(text)
+                done += is_step
+            for raw in raws:
+                raw.connection.receive()
+
+    def measure(name: str, pids: Sequence[int], play: Callable[[int], Any]) -> None:
+        play(min(500, steps))
+        report(name, [timed(pids, steps, lambda: play(steps)) for _ in range(rounds)])
+
+    for kind, played in kinds.items():
+        measure(f"{kind}: the environment alone, in this process", (), partial(alone, played))
     with served() as (url, pid), served() as (second, other):
-        for count, servers in ((1, {url: pid}), (8, {url: pid}), (8, {url: pid, second: other})):
-            raws = [Raw(url, played) for _ in range(count // len(servers)) for url in servers]
-
-            def play(n: int, raws: Sequence[Raw] = raws) -> None:
-                done = 0
-                while done < n:
-                    waiting = []
-                    for raw in raws:
-                        is_step, text = next(raw.texts)
-                        raw.connection.send(text)
-                        waiting.append(raw)
-                        done += is_step
-                    for raw in waiting:
-                        raw.connection.receive()
-
-            play(min(500, steps))
-            pids = tuple(servers.values())
-            report(
-                f"WebSocket, {count} session(s) on {len(servers)} server(s)",
-                [timed(pids, steps, lambda: play(steps)) for _ in range(rounds)],
-            )
-        env = RemoteEnv(url=url)
-        alone(200)
-        report("tir_gym/Remote-v0, 1 session", [timed((pid,), steps, lambda: alone(steps)) for _ in range(rounds)])
-        env.close()
+        for kind, played in kinds.items():
+            for count, servers in ((1, {url: pid}), (8, {url: pid}), (8, {url: pid, second: other})):
+                raws = [Raw(url, played) for _ in range(count // len(servers)) for url in servers]
+                name = f"{kind}: WebSocket, {count} session(s) on {len(servers)} server(s)"
+                measure(name, tuple(servers.values()), partial(play, raws))
+            env = RemoteEnv(url=url)
+            measure(f"{kind}: tir_gym/Remote-v0, 1 session", (pid,), partial(alone, played))
+            env.close()
 
 
 def peer(python: str | None, steps: int, rounds: int) -> None:
@@ -272,7 +283,7 @@ def crowd(count: int, seconds: float) -> None:
         )
 
 
-def _expectations(order: Sequence[tuple[str, Sequence[Any]]], expected: dict[str, Any]) -> Iterator[tuple[bool, Any]]:
+def _expectations(order: Played, expected: dict[str, Any]) -> Iterator[tuple[bool, Any]]:
     while True:
         for task, _ in order:
             for number, value in enumerate(expected[task]):
