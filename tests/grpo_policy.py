@@ -30,19 +30,20 @@ def write_model(folder, *, seed=0):
     return str(folder)
 
 
-def random_rows(count, *, seed=0, longest=40):
-    """Rows of several turns with tool output between them."""
+def random_rows(count, *, seed=0, longest=40, alike=0):
+    """Rows of several turns with tool output between them. The first `alike` tokens are the same in all of them."""
     rng = np.random.default_rng(seed)
+    beginning = rng.integers(2, WORDS, alike)
     rows = []
     for _ in range(count):
-        turn = [-1] * int(rng.integers(2, 8))
+        turn = [-1] * (alike + int(rng.integers(2, 8)))
         for number in range(int(rng.integers(1, 4))):
             turn += [number] * int(rng.integers(1, longest // 8)) + [-1] * int(rng.integers(0, 5))
         turns = np.array(turn)
         mask = turns >= 0
         rows.append(
             Row(
-                ids=rng.integers(2, WORDS, len(turns)),
+                ids=np.concatenate([beginning, rng.integers(2, WORDS, len(turns) - alike)]),
                 mask=mask,
                 logprobs=np.where(mask, rng.uniform(-5, -3, len(turns)), 0).astype(np.float32),
                 advantages=np.where(mask, rng.normal(size=4)[turns], 0).astype(np.float32),

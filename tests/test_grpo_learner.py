@@ -30,10 +30,10 @@ def config_of(policy, *overrides):
     return load_config(given={"policy": policy, "device": "cpu"}, overrides=["rollout.context=256", *overrides])
 
 
-def sampled_logprobs(model, rows, *, budget, packing):
+def sampled_logprobs(model, rows, **how):
     """The log-probability of every sampled token, in an order that does not depend on how they were batched."""
     found = []
-    for batch in micro_batches(rows, [1.0] * len(rows), budget=budget, packing=packing, device=CPU):
+    for batch in micro_batches(rows, [1.0] * len(rows), device=CPU, **how):
         logprobs, entropy = token_logprobs(model, batch, 1.0)
         kept = batch.mask
         old = batch.old_logprobs[kept].tolist()
@@ -78,6 +78,21 @@ def test_the_update_does_not_depend_on_how_batches_are_cut(policy):
     for overrides in (["model.micro_tokens=64"], ["model.packing=true"], ["model.checkpoint_activations=true"]):
         other, _ = trained(policy, "loss.ratio=turn", "loss.normalise=sequence", *overrides)
         assert apart(other, whole) < 2e-5, overrides
+
+
+@pytest.mark.parametrize("alike", [0, 1, 30])
+def test_what_rows_begin_with_is_computed_once_and_counts_for_each(policy, alike):
+    rows = random_rows(9, alike=alike)
+    model = Learner(config_of(policy)).model
+    alone = sampled_logprobs(model, rows, budget=1, packing=False)
+    for budget in (200, 10**6):
+        found = sampled_logprobs(model, rows, budget=budget, packing=False, sharing=True)
+        assert np.allclose(found, alone, atol=2e-5)
+    whole = list(micro_batches(rows, [1.0] * 9, budget=10**6, packing=False, device=CPU, sharing=True))
+    assert [batch.common >= alike for batch in whole] == [True]
+    assert max(batch.common for batch in micro_batches(rows[:1], [1.0], budget=1, packing=False, device=CPU)) == 0
+    shared, _ = trained(policy, "model.share_beginning=true", rows=rows)
+    assert apart(shared, trained(policy, "model.share_beginning=false", rows=rows)[0]) < 2e-5
 
 
 def test_only_what_was_sampled_teaches(policy):

@@ -1,6 +1,7 @@
 """From rows of tokens to what a model is given, padded or packed, and back to the log-probability of each token.
 
 Padded: rows of about one length, filled up at the end; no mask is needed, because nothing sees what comes after it.
+What they all begin with, such as the list of tools, can be computed once.
 Packed: rows laid end to end in one; positions begin again at 0 with each, from which transformers knows that a row
 sees only itself (a block-diagonal mask, or flash attention's own form of it). Both give the same numbers.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,8 @@ class MicroBatch:
     """`[B, L]`; `[1, L]` where packed."""
     position_ids: Tensor | None
     """`[1, L]` where packed."""
+    common: int
+    """Columns at the beginning that are the same in all rows and are computed once; 0 where that is not wanted."""
     keep: Tensor
     """`[C]`: columns whose logits are needed; K = B * C."""
     target: Tensor
@@ -89,7 +93,13 @@ class MicroBatch:
 
 
 def micro_batches(
-    rows: Sequence[Row], weights: Sequence[float], *, budget: int, packing: bool, device: torch.device
+    rows: Sequence[Row],
+    weights: Sequence[float],
+    *,
+    budget: int,
+    packing: bool,
+    device: torch.device,
+    sharing: bool = False,
 ) -> Iterator[MicroBatch]:
     """Rows, the longest first, in as many forward passes as `budget` tokens each need.
 
@@ -99,7 +109,9 @@ def micro_batches(
         budget: Tokens of a pass, padding included; a longer row goes alone.
         packing: Lay rows end to end, or pad them.
         device: Where the tensors go.
+        sharing: Compute what all rows of a pass begin with once; not with packing.
     """
+    made = partial(_made, packing=packing, device=device, sharing=sharing and not packing)
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].ids), i))
     taken: list[int] = []
     tokens = 0
@@ -107,12 +119,12 @@ def micro_batches(
         length = len(rows[i].ids)
         grown = tokens + length if packing else (len(taken) + 1) * len(rows[taken[0]].ids if taken else rows[i].ids)
         if taken and grown > budget:
-            yield _made([rows[j] for j in taken], [weights[j] for j in taken], packing, device)
+            yield made([rows[j] for j in taken], [weights[j] for j in taken])
             taken, grown = [], length
         taken.append(i)
         tokens = grown
     if taken:
-        yield _made([rows[j] for j in taken], [weights[j] for j in taken], packing, device)
+        yield made([rows[j] for j in taken], [weights[j] for j in taken])
 
 
 def token_logprobs(
@@ -129,9 +141,7 @@ def token_logprobs(
     Returns:
         `[K]` and `[K]`, float32; entropy in nats.
     """
-    logits = model(
-        input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, logits_to_keep=batch.keep
-    ).logits
+    logits = _logits(model, batch)
     logits = logits.reshape(-1, logits.shape[-1])
     if len(logits) <= _CHUNK:
         return _read(logits, batch.target, temperature, entropy)
@@ -143,6 +153,20 @@ def token_logprobs(
     return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
 
 
+def _logits(model: torch.nn.Module, batch: MicroBatch) -> Tensor:
+    """`[B, C, V]`. Keys and values of what is common are the same for each row, and their gradients add up."""
+    if not batch.common:
+        return model(  # type: ignore[no-any-return]
+            input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, logits_to_keep=batch.keep
+        ).logits
+    beginning, rest = batch.input_ids[:1, : batch.common], batch.input_ids[:, batch.common :]
+    cache = model(input_ids=beginning, use_cache=True, logits_to_keep=1).past_key_values
+    cache.batch_repeat_interleave(len(rest))
+    return model(  # type: ignore[no-any-return]
+        input_ids=rest, past_key_values=cache, use_cache=True, logits_to_keep=batch.keep - batch.common
+    ).logits
+
+
 def _read(logits: Tensor, target: Tensor, temperature: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
     every = torch.log_softmax(logits.float() / temperature, dim=-1)
     with nullcontext() if with_gradient else torch.no_grad():
@@ -150,7 +174,9 @@ def _read(logits: Tensor, target: Tensor, temperature: float, with_gradient: boo
     return every.gather(1, target[:, None])[:, 0], entropy
 
 
-def _made(rows: Sequence[Row], weights: Sequence[float], packing: bool, device: torch.device) -> MicroBatch:
+def _made(
+    rows: Sequence[Row], weights: Sequence[float], *, packing: bool, device: torch.device, sharing: bool
+) -> MicroBatch:
     width = sum(len(row.ids) for row in rows) if packing else max(len(row.ids) for row in rows)
     shape = (1, width) if packing else (len(rows), width)
     fields: dict[str, Any] = {
@@ -176,6 +202,8 @@ def _made(rows: Sequence[Row], weights: Sequence[float], packing: bool, device: 
         start += len(row.ids)
     # The logits of a column tell the token in the next one; the first of a row is never sampled.
     keep = np.flatnonzero(fields["mask"].any(axis=0)) - 1
+    same = (fields["ids"][:, : keep[0]] == fields["ids"][0, : keep[0]]).all(axis=0)
+    common = int(same.cumprod().sum()) if sharing and len(rows) > 1 else 0
 
     def after(name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(fields[name][:, keep + 1])).reshape(-1).to(device)
@@ -183,6 +211,7 @@ def _made(rows: Sequence[Row], weights: Sequence[float], packing: bool, device: 
     return MicroBatch(
         input_ids=torch.from_numpy(fields["ids"]).to(device),
         position_ids=torch.from_numpy(position).to(device) if packing else None,
+        common=common,
         keep=torch.from_numpy(keep).to(device),
         target=after("ids"),
         mask=after("mask"),

@@ -193,6 +193,9 @@ class ModelConfig(_Section):
     """Keep only the inputs of layers and compute the rest again: less memory, a third more compute."""
     packing: bool = False
     """Lay sequences end to end, each seeing only itself. Pays with flash attention; elsewhere padding is cheaper."""
+    share_beginning: bool = False
+    """Compute what all sequences of a forward pass begin with, such as the list of tools, once. Packed sequences,
+    checkpointed activations and several learner processes do without."""
     attention: str = "sdpa"
     """transformers' name, such as `sdpa` or `flash_attention_2`."""
     micro_tokens: int = Field(default=16384, ge=1)
@@ -322,7 +325,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 40,
         "env": {"options": {"hops": [1, 3], "branches": 1, "distractors": 1}},
         "rollout": {"max_tokens": 48, "context": 1024},
-        "model": {"micro_tokens": 4096},
+        "model": {"micro_tokens": 4096, "share_beginning": True},
     },
     "gpu-small": {
         "steps": 200,

@@ -388,7 +388,14 @@ def learning_rate(optim: OptimConfig, step: int, steps: int) -> float:
 
 
 def _passes(learner: Learner, rows: Sequence[Row], weights: Sequence[float], config: GrpoConfig) -> list[MicroBatch]:
-    make = partial(micro_batches, budget=config.model.micro_tokens, packing=config.model.packing, device=learner.device)
+    model = config.model
+    make = partial(
+        micro_batches,
+        budget=model.micro_tokens,
+        packing=model.packing,
+        device=learner.device,
+        sharing=model.share_beginning and not model.checkpoint_activations and learner.world == 1,
+    )
     batches = list(make(rows, weights))
     # Every process must take part in every pass, if only with a token that does not count.
     idle = Row(
