@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from ordinary_user import python_as_ordinary_user
 
 from tir_gym.errors import MissingExtra, UsageError
 from tir_gym.store import open_store
@@ -68,6 +70,46 @@ def test_no_query_reads_more_than_it_shows(tmp_path: Path) -> None:
         for step in plan:
             assert not step.startswith("SCAN episodes") or "COVERING INDEX" in step, (query, plan)
             assert "TEMP B-TREE" not in step or "FROM runs" in query, (query, plan)
+
+
+_LOOKS_AND_WRITES = """
+import sys
+from tir_gym.errors import UsageError
+from tir_gym.store import open_store
+with open_store(sys.argv[1]) as store:
+    print([info.name for info in store.runs()])
+    try:
+        store.begin_run("mine", {})
+    except UsageError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_who_may_not_write_a_store_can_read_it(written: bool) -> None:
+    """Also while another is writing it; in a folder with a name that means something in a URL."""
+    with tempfile.TemporaryDirectory(
+        dir="/tmp", prefix="a?b#c%20"
+    ) as made:  # pytest's own folders are closed to others
+        place = Path(made)
+        file = place / "runs.db"
+        store = open_store(file)
+        store.begin_run("theirs", {})
+        if not written:
+            store.close()
+        assert file.with_name("runs.db-wal").exists() is written
+        for path in place.iterdir():
+            path.chmod(0o444)
+        place.chmod(0o555)
+        try:
+            ended = python_as_ordinary_user(_LOOKS_AND_WRITES, str(file))
+        finally:
+            place.chmod(0o755)
+            store.close()
+    assert ended.stdout.splitlines() == [
+        "['theirs']",
+        f"the store {file} can only be read: this user may not write it",
+    ], ended.stderr
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -3,14 +3,20 @@
 SQLite runs in WAL mode, so that any number of processes read while one writes, and a second writer waits its turn.
 A transaction is on disk or not at all when a process dies. After a power cut the last few may be missing, whole;
 a resume plays those again (`synchronous=NORMAL`; waiting for the disk would cost more than most episodes).
+
+In WAL mode SQLite writes even to read. A file that this user may not write, and that nobody is writing, is therefore
+opened as one that does not change.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import URL, make_url
@@ -22,6 +28,7 @@ from tir_gym.records import TRACE_VERSION
 from tir_gym.store import schema
 
 _BUSY_SECONDS = 60
+_ONLY_READ = "tir_gym_only_read"
 _ADVISORY_LOCK = 0x7469725F67796D  # any number that nobody else locks; "tir_gym" in ASCII
 
 
@@ -33,15 +40,12 @@ def open_database(where: str | Path) -> Engine:
         MissingExtra: The database's driver is not installed.
     """
     url = _url(where)
-    sqlite = url.get_backend_name() == "sqlite"
-    engine = _sqlite(url) if sqlite else _postgres(url)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
     try:
         _prepare(engine)
     except DatabaseError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        if sqlite and "readonly" in reason:
-            reason = "this user may not write it, and SQLite writes even to read; copy it to a folder of your own"
         raise UsageError(f"cannot open the store {shown_url(url)}: {reason}") from error
     except BaseException:
         engine.dispose()
@@ -51,7 +55,13 @@ def open_database(where: str | Path) -> Engine:
 
 def writing(engine: Engine) -> Engine:
     """The same database, for transactions that write: they take SQLite's write lock at once, and so cannot find
-    halfway that another process was quicker."""
+    halfway that another process was quicker.
+
+    Raises:
+        UsageError: This user may only read it.
+    """
+    if _is_only_read(engine):
+        raise UsageError(f"the store {shown_url(engine.url)} can only be read: this user may not write it")
     return engine.execution_options(tir_gym_writes=True)
 
 
@@ -81,6 +91,9 @@ def _file_url(path: Path) -> URL:
 
 
 def _sqlite(url: URL) -> Engine:
+    path = Path(str(url.database))
+    if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return _readable(url, path)
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -97,6 +110,18 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+def _readable(url: URL, path: Path) -> Engine:
+    """An engine on a file that this user may not write, alone or with the log of who is writing it."""
+    still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    place = f"file:{quote(str(path))}?mode=ro{still}"
+    connect = partial(sqlite3.connect, place, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
+    return create_engine(url, creator=connect, execution_options={_ONLY_READ: True})
+
+
+def _is_only_read(engine: Engine) -> bool:
+    return bool(engine.get_execution_options().get(_ONLY_READ, False))
+
+
 def _postgres(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True)
@@ -106,7 +131,7 @@ def _postgres(url: URL) -> Engine:
 
 def _prepare(engine: Engine) -> None:
     """Check the version of a store, or make one."""
-    if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite" and not _is_only_read(engine):
         _use_wal(engine)
     with engine.connect() as connection:
         if _is_store(connection):
