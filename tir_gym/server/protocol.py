@@ -125,22 +125,6 @@ class CloseRequest(_InSession):
     op: Literal["close"]
 
 
-Request: TypeAlias = Annotated[
-    CreateRequest
-    | ResetRequest
-    | StepRequest
-    | SnapshotRequest
-    | RestoreRequest
-    | ForgetRequest
-    | ForkRequest
-    | RenderRequest
-    | TruncateRequest
-    | TraceRequest
-    | TasksRequest
-    | TaskRequest
-    | CloseRequest,
-    Field(discriminator="op"),
-]
 SessionRequest: TypeAlias = (
     ResetRequest
     | StepRequest
@@ -155,6 +139,7 @@ SessionRequest: TypeAlias = (
     | TaskRequest
     | CloseRequest
 )
+Request: TypeAlias = Annotated[CreateRequest | SessionRequest, Field(discriminator="op")]
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 ErrorKind: TypeAlias = Literal[
