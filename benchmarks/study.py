@@ -6,11 +6,12 @@ python benchmarks/study.py --out outputs/study --report docs/study.md  # tables 
 An arm is a reward and an advantage estimator; all else is equal: the policy that training begins with, tasks, group
 shape, learning rate, and the number of sampled tokens, after which a run ends. A policy is evaluated on the same
 held-out tasks at regular steps, greedy and sampled; between two evaluations success is taken to change in a line, so
-that arms are compared at the same number of tokens however many steps those made.
+that arms are compared at the same number of tokens however many steps those made. The same arms under another reward
+preset (`--reward`) are compared in a table of their own.
 
 Every finished run is one line of `results.jsonl`. A study that was killed goes on where it stopped, within a run from
-its last checkpoint: give the same command again. Runs that differ in anything but arm, seed and length do not go into
-one folder.
+its last checkpoint: give the same command again. Runs of one length that differ in anything but arm, preset and seed do
+not go into one folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=250_000, help="sampled tokens of a run (default %(default)s)")
     parser.add_argument("--reward", default="default", help="preset of the matching arms (default %(default)s)")
     parser.add_argument("--size", default="1M", help="of a policy made here (default %(default)s)")
-    parser.add_argument("--lessons", type=int, default=400, help="supervised steps of it (default %(default)s)")
+    parser.add_argument("--lessons", type=int, default=240, help="supervised steps of it (default %(default)s)")
     parser.add_argument("--prompts", type=int, default=8, help="tasks of a step (default %(default)s)")
     parser.add_argument("--group", type=int, default=16, help="rollouts of a task (default %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-4, help="learning rate (default %(default)s)")
@@ -136,20 +136,20 @@ class _Spent(Exception):
 def run_all(asked: argparse.Namespace) -> None:
     """Every run that is not there yet. Seeds go before arms, so that what is there early can be compared."""
     asked.out.mkdir(parents=True, exist_ok=True)
-    same_study(asked)
     for length in asked.lengths:
+        same_study(asked, length)
         policy = asked.policy or taught(asked, length)
         for seed in range(asked.first_seed, asked.first_seed + asked.seeds):
             for arm in asked.arms:
-                done = {(line["arm"], line["seed"], line["length"]) for line in results(asked.out)}
-                if (arm, seed, length) in done:
+                done = {(line["arm"], line["reward"], line["seed"], line["length"]) for line in results(asked.out)}
+                if (arm, ARMS[arm][0](asked.reward).name, seed, length) in done:
                     continue
                 line = run_one(asked, policy, arm, seed, length)
                 record(asked.out, line)
                 last = line["points"][-1]
                 print(
-                    f"{length} {arm} seed {seed}: greedy {last['greedy']:.3f}, sampled {last['sampled']:.3f} after "
-                    f"{last['tokens']} tokens, {line['cpu_seconds']:.0f} CPU-s",
+                    f"{length} {arm} ({line['reward']}) seed {seed}: greedy {last['greedy']:.3f}, "
+                    f"sampled {last['sampled']:.3f} after {last['tokens']} tokens, {line['cpu_seconds']:.0f} CPU-s",
                     flush=True,
                 )
 
@@ -160,11 +160,12 @@ def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length
     from tir_gym.agents.grpo import load_config, train
     from tir_gym.agents.grpo.log import read_metrics
 
-    folder = asked.out / "runs" / f"{length}-{arm}-{seed}"
+    make_reward, estimator = ARMS[arm]
+    reward = make_reward(asked.reward)
+    folder = asked.out / "runs" / f"{length}-{arm}-{reward.name}-{seed}"
     resume = bool(checkpoints(folder))
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    make_reward, estimator = ARMS[arm]
     config = load_config(
         preset="quick-cpu",
         given={
@@ -175,7 +176,7 @@ def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length
             "device": asked.device,
             "deterministic": False,  # which reads prompts token by token
             "env.options": env_options(asked, length),
-            "env.reward": make_reward(asked.reward).model_dump(),
+            "env.reward": reward.model_dump(),
             "rollout.prompts": asked.prompts,
             "rollout.group": asked.group,
             "rollout.concurrency": asked.prompts * asked.group,
@@ -191,7 +192,7 @@ def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length
     )
 
     def stop(figures: dict[str, float]) -> None:
-        if "eval_greedy_success" in figures and figures.get("sampled_tokens", 0) >= asked.tokens:
+        if enough(figures, asked.tokens):
             raise _Spent
 
     if not any(enough(line, asked.tokens) for line in read_metrics(folder / "metrics.jsonl")):
@@ -207,7 +208,7 @@ def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length
         "seed": seed,
         "length": length,
         "held_out": asked.tasks,
-        "reward": make_reward(asked.reward).name,
+        "reward": reward.name,
         "estimator": estimator,
         "steps": int(lines[-1]["step"]),
         "cpu_seconds": round(lines[-1]["cpu_seconds"], 1),
@@ -231,39 +232,51 @@ def enough(line: dict[str, float], tokens: int) -> bool:
 
 
 def taught(asked: argparse.Namespace, length: str) -> Path:
-    """The policy that runs of a length begin with: made from nothing, taught by demonstrators with a flaw."""
-    from tir_gym.agents.policies import Lessons, SupervisedConfig, make_policy, teach
+    """The policy that runs of a length begin with, made from nothing and taught by demonstrators with a flaw.
 
-    folder: Path = asked.out / "policies" / length
-    if not (folder / "policy" / "sft.jsonl").exists() or not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        start = time.process_time()
-        make_policy(folder / "blank", size=asked.size, envs=[ENV])
-        lessons = Lessons(ENV, env_options(asked, length))
-        teach(str(folder / "blank"), str(folder / "policy"), lessons, SupervisedConfig(steps=asked.lessons))
-        (folder / "done").write_text(f"{time.process_time() - start:.0f} CPU-seconds\n")
-    return folder / "policy"
+    Up to three calls it is the demo's. For longer chains that one gets a quarter of its lessons again, on such chains,
+    from demonstrators of whom nine in ten stop a call early: calls are mostly right, and whole successes rare.
+    """
+    from tir_gym.agents.policies import Flaws, Lessons, SupervisedConfig, make_policy, teach
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder: Path = asked.out / "policies" / name
+        part = folder.with_name("part")  # of one that a kill interrupted
+        if not folder.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            make(part)
+            part.rename(folder)
+        return folder
+
+    def lessons(length: str, stop_early: float) -> Lessons:
+        options = {"hops": list(LENGTHS[length]), "branches": 1, "distractors": 1}
+        return Lessons(ENV, options, flaws=Flaws(stop_early=stop_early, repeat=0.1))
+
+    easy = lessons("1-3", 0.65)
+    blank = made("blank", lambda part: make_policy(part, size=asked.size, envs=[ENV], env_options=easy.env_options))
+    first = made("1-3", lambda part: teach(blank, part, easy, SupervisedConfig(steps=asked.lessons)))
+    if length in ("1-3", "3"):
+        return first
+    steps = asked.lessons // 4
+    config = SupervisedConfig(steps=steps, lr=1e-3, warmup=steps // 5)
+    return made(length, lambda part: teach(first, part, lessons(length, 0.9), config))
 
 
 def env_options(asked: argparse.Namespace, length: str) -> dict[str, Any]:
     return {"hops": list(LENGTHS[length]), "branches": 1, "distractors": asked.distractors}
 
 
-def same_study(asked: argparse.Namespace) -> None:
-    """Write down what all runs of a folder share, or compare."""
-    apart = ("arms", "seeds", "first_seed", "lengths", "out", "report", "device")
-    mine = {name: value for name, value in vars(asked).items() if name not in apart}
-    mine["policy"] = None if asked.policy is None else str(asked.policy)
+def same_study(asked: argparse.Namespace, length: str) -> None:
+    """Write down what all runs of a length share, or compare."""
+    apart = ("arms", "reward", "seeds", "first_seed", "lengths", "out", "report", "device")
+    mine = {name: str(value) for name, value in vars(asked).items() if name not in apart}
     file = asked.out / "study.json"
-    if not file.exists():
-        file.write_text(json.dumps(mine, indent=2) + "\n")
-        return
-    theirs = json.loads(file.read_text())
-    other = [
-        f"{name} {theirs.get(name)!r} instead of {value!r}" for name, value in mine.items() if theirs.get(name) != value
-    ]
+    theirs = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({length: mine} | theirs, indent=2) + "\n")
+    first = theirs.get(length, mine)
+    other = [f"{name} {first.get(name)} instead of {value}" for name, value in mine.items() if first.get(name) != value]
     if other:
-        raise SystemExit(f"{asked.out} holds a study with {', '.join(other)}; give another --out")
+        raise SystemExit(f"{asked.out} holds runs of {length} calls with {', '.join(other)}; give another --out")
 
 
 # What came out.
@@ -309,49 +322,67 @@ def over_seeds(values: Sequence[float], held_out: int) -> Estimate:
     return Estimate(value=float(column.mean()), low=float(lows[0]), high=float(highs[0]), n=len(values))
 
 
+Runs = dict[str, list[dict[str, Any]]]
+"""Runs to compare, by what stands before them in a table."""
+
+
+def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, Runs]]:
+    """Name, heading and runs of each: for every length the arms under the preset `default`, then those that were run
+    under others too, preset by preset."""
+    for length in LENGTHS:
+        here = sorted((line for line in lines if line["length"] == length), key=lambda line: line["seed"])
+        by_arm: Runs = {}
+        by_preset: Runs = {}
+        for arm, (make_reward, _) in ARMS.items():
+            runs = [line for line in here if line["arm"] == arm]
+            rewards = sorted({run["reward"] for run in runs})
+            found = {reward: [run for run in runs if run["reward"] == reward] for reward in rewards}
+            usual = make_reward("default").name
+            if usual in found:
+                by_arm[f"`{arm}`"] = found[usual]
+            if len(found) > 1 or arm == "outcome":  # which is a preset itself
+                by_preset |= {f"`{arm}`, `{reward}`": some for reward, some in found.items()}
+        if by_arm:
+            yield length, f"{length} dependent calls", by_arm
+        if len(by_preset) > 1:
+            yield f"{length}-presets", f"{length} dependent calls, by reward preset", by_preset
+
+
 def tables(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """A Markdown table for each length: arms by success at the end and half way, at the same number of tokens."""
-    if not lines:
-        return ["No run has finished yet."]
+    """A Markdown table for each comparison: success at the end and half way, at the same number of tokens."""
     text: list[str] = []
-    for length in [name for name in LENGTHS if any(line["length"] == name for line in lines)]:
-        here = [line for line in lines if line["length"] == length]
+    for _, heading, groups in comparisons(lines):
+        here = [line for runs in groups.values() for line in runs]
         end = min(line["points"][-1]["tokens"] for line in here)
-        start = sum(line["points"][0]["greedy"] for line in here) / len(here)
-        spoken = sum(line["points"][0]["sampled"] for line in here) / len(here)
+        start, spoken = (np.mean([line["points"][0][name] for line in here]) for name in ("greedy", "sampled"))
         text += [
-            f"### {length} dependent calls",
+            f"### {heading}",
             "",
             f"{len(here)} runs to {end:,} sampled tokens; before: greedy {start:.1%}, sampled {spoken:.1%}.",
             "",
             f"| arm | seeds | greedy at {end // 2:,} | greedy at {end:,} | each seed | sampled at {end:,} | "
             "calls per gold call | CPU-s per run |",
             "|---|---|---|---|---|---|---|---|",
+            *("| " + " | ".join(row(name, runs, end)) + " |" for name, runs in groups.items()),
+            "",
         ]
-        for arm in [name for name in ARMS if any(line["arm"] == name for line in here)]:
-            runs = sorted((line for line in here if line["arm"] == arm), key=lambda line: line["seed"])
-            text.append("| " + " | ".join(row(arm, runs, end)) + " |")
-        text.append("")
-    return text
+    return text or ["No run has finished yet."]
 
 
-def row(arm: str, runs: Sequence[dict[str, Any]], end: int) -> list[str]:
-    def cell(name: str, tokens: float) -> str:
-        found = over_seeds([at(run["points"], tokens, name) for run in runs], runs[0]["held_out"])
+def row(name: str, runs: Sequence[dict[str, Any]], end: int) -> list[str]:
+    def cell(figure: str, tokens: float) -> str:
+        found = over_seeds([at(run["points"], tokens, figure) for run in runs], runs[0]["held_out"])
         return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
     return [
-        f"`{arm}`",
+        name,
         ", ".join(str(run["seed"]) for run in runs),
         cell("greedy", end / 2),
         cell("greedy", end),
         " / ".join(f"{at(run['points'], end, 'greedy'):.2f}" for run in runs),
         cell("sampled", end),
-        f"{mean([at(run['points'], end, 'calls') for run in runs]):.2f}",
-        f"{mean([run['cpu_seconds'] for run in runs]):.0f}",
+        f"{np.mean([at(run['points'], end, 'calls') for run in runs]):.2f}",
+        f"{np.mean([run['cpu_seconds'] for run in runs]):.0f}",
     ]
 
 
@@ -369,27 +400,23 @@ def write_page(page: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def plots(folder: Path, lines: Sequence[dict[str, Any]]) -> list[Path]:
-    """For each length a plot of greedy success: the mean over seeds, and from the worst seed to the best."""
+    """For each comparison a plot of greedy success: the mean over seeds, and from the worst seed to the best."""
     import matplotlib
     from matplotlib.figure import Figure
 
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "tir-gym", "svg.fonttype": "none"}):
-        for length in [name for name in LENGTHS if any(line["length"] == name for line in lines)]:
-            here = [line for line in lines if line["length"] == length]
+        for stem, heading, groups in comparisons(lines):
             figure = Figure(figsize=(6.4, 3.8), layout="constrained")
             axes = figure.subplots()
-            xs = np.linspace(0, min(line["points"][-1]["tokens"] for line in here), 60)
-            for i, arm in enumerate(name for name in ARMS if any(line["arm"] == name for line in here)):
-                runs = [line["points"] for line in here if line["arm"] == arm]
-                ys = np.array([[at(points, x, "greedy") for x in xs] for points in runs])
-                axes.plot(xs, ys.mean(axis=0), label=f"{arm} ({len(runs)})", color=f"C{i}")
+            xs = np.linspace(0, min(run["points"][-1]["tokens"] for runs in groups.values() for run in runs), 60)
+            for i, (name, runs) in enumerate(groups.items()):
+                ys = np.array([[at(run["points"], x, "greedy") for x in xs] for run in runs])
+                axes.plot(xs, ys.mean(axis=0), label=f"{name.replace('`', '')} ({len(runs)})", color=f"C{i}")
                 axes.fill_between(xs, ys.min(axis=0), ys.max(axis=0), color=f"C{i}", alpha=0.12, linewidth=0)
-            axes.set(
-                xlabel="sampled tokens", ylabel="greedy success, held out", ylim=(-0.02, 1.02), title=f"{length} calls"
-            )
+            axes.set(xlabel="sampled tokens", ylabel="greedy success, held out", ylim=(-0.02, 1.02), title=heading)
             axes.legend(fontsize=7, title="arm (seeds)", title_fontsize=7)
-            file = folder / f"study-{length}.svg"
+            file = folder / f"study-{stem}.svg"
             figure.savefig(file, metadata={"Date": None})
             written.append(file)
     return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from argparse import Namespace
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +27,10 @@ def study(checkout: Path) -> ModuleType:
     return module
 
 
-def run(arm: str, seed: int, points: list[tuple[int, float]]) -> dict[str, Any]:
+def run(arm: str, seed: int, points: list[tuple[int, float]], reward: str = "default") -> dict[str, Any]:
     return {
         "arm": arm,
+        "reward": "outcome" if arm == "outcome" else reward,
         "seed": seed,
         "length": "1-3",
         "held_out": 64,
@@ -74,6 +76,31 @@ def test_runs_are_read_off_at_the_same_number_of_tokens(study: ModuleType) -> No
     assert "0.55 (0.50 to 0.60)" in outcome, "between 0.4 and 0.8, and 0.5"
     assert "0.60 / 0.50" in outcome
     assert "0.60 (0.48 to 0.71)" in next(line for line in text.splitlines() if "`dual-hard`" in line), "Wilson's, alone"
+
+
+def test_presets_are_compared_in_a_table_of_their_own(study: ModuleType) -> None:
+    lines = [
+        run("outcome", 0, [(0, 0.2), (1000, 0.4)]),
+        run("turn", 0, [(0, 0.2), (1000, 0.5)]),
+        run("dual-hard", 0, [(0, 0.2), (1000, 0.6)]),
+        run("dual-hard", 0, [(0, 0.2), (500, 0.7)], reward="progress"),
+    ]
+    arms, presets = (list(groups) for _, _, groups in study.comparisons(lines))
+    assert arms == ["`outcome`", "`turn`", "`dual-hard`"]
+    assert presets == ["`outcome`, `outcome`", "`dual-hard`, `default`", "`dual-hard`, `progress`"]
+    text = "\n".join(study.tables(lines))
+    assert "3 runs to 1,000 sampled tokens" in text, "the shorter run under another preset cuts its own table only"
+    assert "3 runs to 500 sampled tokens" in text
+    assert "0.70" not in text.partition("by reward preset")[0]
+
+
+def test_what_runs_of_a_length_share_is_held_to(study: ModuleType, tmp_path: Path) -> None:
+    asked = Namespace(out=tmp_path, policy=None, tokens=100, arms=["turn"], reward="default", seeds=1)
+    study.same_study(asked, "1-3")
+    study.same_study(Namespace(**(vars(asked) | {"arms": ["dual-hard"], "reward": "progress", "seeds": 5})), "1-3")
+    study.same_study(Namespace(**(vars(asked) | {"tokens": 200})), "4-6")
+    with pytest.raises(SystemExit, match=r"runs of 1-3 calls with tokens 100 instead of 200"):
+        study.same_study(Namespace(**(vars(asked) | {"tokens": 200})), "1-3")
 
 
 def test_a_page_gets_its_tables_again_and_keeps_its_words(study: ModuleType, tmp_path: Path) -> None:
