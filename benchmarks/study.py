@@ -248,18 +248,18 @@ def taught(asked: argparse.Namespace, length: str) -> Path:
             part.rename(folder)
         return folder
 
-    def lessons(length: str, stop_early: float) -> Lessons:
+    def lessons(length: str, stop_early: float, count: int) -> Lessons:
         options = {"hops": list(LENGTHS[length]), "branches": 1, "distractors": 1}
-        return Lessons(ENV, options, flaws=Flaws(stop_early=stop_early, repeat=0.1))
+        return Lessons(ENV, options, count, flaws=Flaws(stop_early=stop_early, repeat=0.1))
 
-    easy = lessons("1-3", 0.65)
+    easy = lessons("1-3", 0.65, 3000)
     blank = made("blank", lambda part: make_policy(part, size=asked.size, envs=[ENV], env_options=easy.env_options))
     first = made("1-3", lambda part: teach(blank, part, easy, SupervisedConfig(steps=asked.lessons)))
     if length in ("1-3", "3"):
         return first
     steps = asked.lessons // 4
     config = SupervisedConfig(steps=steps, lr=1e-3, warmup=steps // 5)
-    return made(length, lambda part: teach(first, part, lessons(length, 0.9), config))
+    return made(length, lambda part: teach(first, part, lessons(length, 0.9, 1000), config))
 
 
 def env_options(asked: argparse.Namespace, length: str) -> dict[str, Any]:
