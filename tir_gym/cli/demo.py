@@ -12,19 +12,24 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from tir_gym.cli.figures import COMPARISON, comparison_row, document_of
 from tir_gym.cli.options import DEFAULT_STORE, AsJson, Store
-from tir_gym.cli.plans import Finished, make_plan, run_plan
-from tir_gym.cli.printing import print_json, print_table, say
+from tir_gym.cli.plans import make_plan, run_plan
+from tir_gym.cli.printing import count, note, print_json, print_table, say
 
 if TYPE_CHECKING:
     from tir_gym.store import Store as OpenStore
 
-AGENTS = ("oracle", "noisy:0.1", "noisy:0.3", "random", "probe:repeat", "probe:every-tool")
+Player: TypeAlias = tuple[str, Mapping[str, Any]]
+"""An agent's name and its options."""
+
+AGENTS: tuple[Player, ...] = tuple(
+    (name, {}) for name in ("oracle", "noisy:0.1", "noisy:0.3", "random", "probe:repeat", "probe:every-tool")
+)
 
 
 def command(
@@ -52,26 +57,32 @@ def command(
     document: dict[str, Any] = {"store": store}
     options = {"split": "test"}
     with open_store(store) as opened:
+        note(
+            f"1. Agents without a model play {count(n, 'task')} of {id}: the gold calls, the same spoiled, and cheats."
+        )
         document["agents"] = _compare(id, AGENTS, options, n, opened, page, [], as_json)
         if train:
             from tir_gym.cli.demo_training import ENV, train_policy
 
             trained = train_policy(folder, lessons, steps)
-            policies = [f"policy:{trained.taught}", f"policy:{trained.policy}", "oracle"]
+            note(f"4. Before and after on {4 * n} held-out tasks: the likeliest token, and sampled (temperature=1).")
+            policy = f"policy:{trained.policy}"
+            players = [(f"policy:{trained.taught}", {}), (policy, {}), (policy, {"temperature": 1.0}), ("oracle", {})]
             beside = page.with_stem(f"{page.stem}-training")
-            found = _compare(ENV, policies, options | trained.options, n * 4, opened, beside, [trained.run], as_json)
+            found = _compare(ENV, players, options | trained.options, n * 4, opened, beside, [trained.run], as_json)
             document["training"] = found | {"run": str(trained.run), "policy": str(trained.policy)}
             if not as_json:
-                say(f"Policy: {trained.policy}  ({_command(ENV, policies[1], trained.options)})")
+                say(f"Policy: {trained.policy}  ({_command(ENV, policy, trained.options, 4 * n)})")
     if as_json:
         print_json(document)
     else:
         say(f"Store:  {store}  (tir-gym runs)")
 
 
-def _command(env_id: str, agent: str, options: Mapping[str, Any]) -> str:
-    """What plays an agent in the same environment again."""
-    words = ["tir-gym", "eval", env_id, "--agent", agent, "--dialect", options["dialect"]]
+def _command(env_id: str, agent: str, options: Mapping[str, Any], n: int) -> str:
+    """What plays an agent on the same tasks again."""
+    words = ["tir-gym", "eval", env_id, "--agent", agent, "-n", str(n), "-c", str(_at_once(agent))]
+    words += ["--dialect", options["dialect"]]
     for name, value in options.items():
         if name != "dialect":
             words += ["--env-arg", f"{name}={json.dumps(value, separators=(',', ':'))}"]
@@ -80,7 +91,7 @@ def _command(env_id: str, agent: str, options: Mapping[str, Any]) -> str:
 
 def _compare(
     env_id: str,
-    agents: Sequence[str],
+    players: Sequence[Player],
     options: dict[str, Any],
     n: int,
     store: OpenStore,
@@ -93,16 +104,22 @@ def _compare(
     from tir_gym.cli.reporting.learning import find_logs, read_log
     from tir_gym.cli.reporting.writing import write_report
 
-    plans = [make_plan(env_id, agent, options=options, n=n, concurrency=_at_once(agent)) for agent in agents]
-    finished: dict[str, Finished] = {plan.agent: run_plan(plan, store) for plan in plans}
+    plans = [
+        make_plan(env_id, agent, options=options, agent_options=dict(given), n=n, concurrency=_at_once(agent))
+        for agent, given in players
+    ]
+    finished = [run_plan(plan, store) for plan in plans]
     curves = [read_log(name, path) for name, path in find_logs(logs)]
-    report = make_report([done.run for done in finished.values()], lambda trace: plans[0].make_env(), curves)
+    report = make_report([done.run for done in finished], lambda trace: plans[0].make_env(), curves)
     write_report(report, page, "html")
     if not quiet:
-        rows = [comparison_row(done) for done in finished.values()]
+        rows = [comparison_row(done) for done in finished]
         print_table(COMPARISON, rows, title=f"{plans[0].env_id}, the same {n} test tasks for everyone")
         say(f"\nReport: {page}")
-    runs = [{"agent": agent, "run": done.run.name, **document_of(done.summary)} for agent, done in finished.items()]
+    runs = [
+        {"agent": plan.agent, "agent_args": plan.agent_options, "run": done.run.name, **document_of(done.summary)}
+        for plan, done in zip(plans, finished, strict=True)
+    ]
     return {"env_id": plans[0].env_id, "n": n, "runs": runs, "page": str(page)}
 
 

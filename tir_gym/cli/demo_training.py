@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tir_gym.cli.printing import note, progress
+from tir_gym.cli.printing import count, note, progress
 from tir_gym.errors import MissingExtra, UsageError
 
 ENV = "tir_gym/Lookup-v0"
+
+_EVERY = 60
+"""Lessons from one line to the next."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def train_policy(folder: Path, lessons: int | None, steps: int | None) -> Traine
     stored = run / "config.toml"
     begun = (run / "metrics.jsonl").exists() and stored.exists()
     config = load_config(base=tomllib.loads(stored.read_text(encoding="utf-8")) if begun else None, given=given)
+    tasks, attempts = config.rollout.prompts, config.rollout.group
+    note(
+        f"3. GRPO, {count(config.steps, 'step')} of {tasks} tasks, {attempts} attempts at each. "
+        "success: share of the attempts; calls: made for each gold call; held out: other tasks."
+    )
     with progress("training", config.steps) as tick:
 
         def on_step(figures: dict[str, float]) -> None:
@@ -84,13 +92,23 @@ def _teach(folder: Path, options: dict[str, Any], steps: int | None) -> None:
             raise UsageError(
                 f"{taught} was taught in {before} steps, not {config.steps}; remove {folder}, or name another --folder"
             )
+        note(f"2. {taught} is there already and is taken up.")
         return
     partial = folder / "taught.partial"
     for stale in (blank, partial, folder / "grpo"):  # what was trained from another start says nothing of this one
         shutil.rmtree(stale, ignore_errors=True)
     made = make_policy(blank, envs=[ENV], env_options=options)
-    note(f"made a policy of {made.parameters:,} random weights")
+    note(
+        f"2. A policy of {made.parameters:,} random weights learns from {config.steps} times {config.batch} "
+        "demonstrations, most of which stop a call too early where several are needed."
+    )
     lessons = Lessons(ENV, options, count=min(Lessons.count, config.steps * config.batch))
     with progress("lessons", config.steps) as tick:
-        teach(blank, partial, lessons, config, on_step=lambda seen: tick(f"loss {seen['loss']:.2f}"))
+
+        def on_step(seen: dict[str, float]) -> None:
+            if seen["step"] % _EVERY == 0 or seen["step"] == config.steps:
+                note(f"lesson {int(seen['step'])}/{config.steps}  loss {seen['loss']:.3f}")
+            tick(f"loss {seen['loss']:.2f}")
+
+        teach(blank, partial, lessons, config, on_step=on_step)
     partial.rename(taught)

@@ -71,8 +71,9 @@ def comparison_row(finished: Finished) -> tuple[str, ...]:
     """A run as a line of a comparison; its cells stand under `COMPARISON`."""
     summary = finished.summary
     success, share = summary.success, summary.oracle_share
+    options = finished.run.config.get("agent_args") or {}
     return (
-        str(finished.run.config.get("agent")),
+        " ".join([str(finished.run.config.get("agent")), *(f"{name}={value}" for name, value in options.items())]),
         percent(None if success is None else success.value),
         "-" if success is None else f"{percent(success.low)} to {percent(success.high)}",
         number(None if summary.mean_return is None else summary.mean_return.value),
