@@ -26,6 +26,7 @@ needs() {
 home=build/trainers
 mkdir -p "$home"
 export TIR_GYM_POLICY="$PWD/$home/policy" TRL_EXPERIMENTAL_SILENCE=1 TOKENIZERS_PARALLELISM=false
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # models here are tiny, and threads that wait for each other cost more
 
 for trainer in "$@"; do
     packages=$(needs "$trainer")

@@ -5,8 +5,10 @@ python tests/trainers/make_policy.py FOLDER
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from transformers import AutoModelForCausalLM
 
@@ -21,9 +23,11 @@ OPTIONS = {"hops": 1, "branches": 1, "distractors": 1}
 
 
 def main(folder: str) -> None:
-    make_policy(folder, size="0.2M", envs=[ENV], env_options=OPTIONS, conversations=100)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    tokenizer = HuggingFaceTokenizer.load(folder)
+    blank = Path(f"{folder}.partial")  # whoever is interrupted leaves no policy that knows nothing
+    shutil.rmtree(blank, ignore_errors=True)
+    make_policy(blank, size="0.2M", envs=[ENV], env_options=OPTIONS, conversations=100)
+    model = AutoModelForCausalLM.from_pretrained(blank)
+    tokenizer = HuggingFaceTokenizer.load(blank)
     env = make_env(ENV, dialect="hermes", **OPTIONS)
 
     def shown() -> Iterator[Flat]:
@@ -31,7 +35,9 @@ def main(folder: str) -> None:
             yield demonstration.trajectory(tokenizer).flat()
 
     train_supervised(model, shown(), SupervisedConfig(steps=150, batch=32, warmup=20))
-    model.save_pretrained(folder)
+    model.save_pretrained(blank)
+    shutil.rmtree(folder, ignore_errors=True)
+    blank.rename(folder)
 
 
 if __name__ == "__main__":
