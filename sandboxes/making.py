@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 from tir_gym.errors import UsageError
 from tir_gym.sandbox import Limits, Sandbox
@@ -30,19 +33,57 @@ def make_sandbox(kind: str, *, limits: Limits | Mapping[str, Any] | None = None,
         options: The kind's own, see its class.
 
     Raises:
-        UsageError: No such kind, or options that it does not take.
+        UsageError: No such kind, or limits or options that it does not take.
         MissingExtra: The kind needs a package that is not installed.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UsageError(f"no sandbox {kind!r}; choose one of {', '.join(sorted(KINDS))}")
     module, name = KINDS[kind]
     make = getattr(importlib.import_module(module), name)
     if kind != "state":  # a state's tools run in this process, so nothing of it could be limited
-        options["limits"] = limits if isinstance(limits, Limits) else Limits.model_validate(limits or {})
+        options["limits"] = read_limits(limits)
     elif limits is not None:
         raise UsageError("limits: the sandbox 'state' runs tools in this process and takes none")
-    try:
-        sandbox: Sandbox = make(**options)
-    except TypeError as error:
-        raise UsageError(f"sandbox {kind!r}: {error}") from error
+    _check_options(kind, make, options)
+    sandbox: Sandbox = make(**options)
     return sandbox
+
+
+def read_limits(given: Limits | Mapping[str, Any] | None) -> Limits:
+    """Limits from a record or from its fields; the defaults for what is absent.
+
+    Raises:
+        UsageError: No such limit, or a value that it cannot have.
+    """
+    if isinstance(given, Limits):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise UsageError(f"limits={given!r}: give a Limits, or its fields such as {{'wall_seconds': 10}}")
+    try:
+        return Limits.model_validate(dict(given or {}))
+    except ValidationError as error:
+        raise UsageError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def _sentence(fault: Any) -> str:
+    name, value = ".".join(map(str, fault["loc"])), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return f"no limit {name!r}; there are {', '.join(Limits.model_fields)}"
+    return f"limit {name}={value!r}: {fault['msg'].replace('Input should', 'should')}"
+
+
+def _check_options(kind: str, make: Any, options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(make).parameters
+    taken = [name for name in parameters if name != "limits"]
+    for name in options.keys() - parameters.keys():
+        if name in Limits.model_fields and kind != "state":
+            raise UsageError(f"{name} is a limit: limits={{{name!r}: {options[name]!r}}}")
+        hint = ""
+        if name == "network":
+            hint = "; nothing in it can reach one, make_sandbox('container', network=...) can name one"
+        raise UsageError(f"the sandbox {kind!r} has no option {name!r}; it has {', '.join(taken)}{hint}")
+    missing = [
+        name for name, one in parameters.items() if one.default is inspect.Parameter.empty and name not in options
+    ]
+    if missing:
+        raise UsageError(f"the sandbox {kind!r} needs {', '.join(missing)}")

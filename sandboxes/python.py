@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Literal, TypeAlias, cast
 
 from tir_gym.errors import UsageError
 from tir_gym.sandbox import Limits
@@ -29,6 +30,18 @@ class PythonSandbox(SlotSandbox):
         super().__init__(limits=limits, files=files)
         self.mode: Mode = mode
         self.keeps_variables = mode == "session"
+
+
+def module_names(modules: Iterable[str]) -> tuple[str, ...]:
+    """The option `modules`.
+
+    Raises:
+        UsageError: It is no sequence of names; a string, whose letters are none, among them.
+    """
+    names = tuple(modules) if isinstance(modules, Iterable) and not isinstance(modules, (str, bytes)) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"modules={modules!r}: give a sequence of names, such as ('numpy', 'pandas')")
+    return cast("tuple[str, ...]", names)
 
 
 @tool(effect="write")

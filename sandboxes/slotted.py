@@ -85,7 +85,9 @@ class SlotSandbox(Sandbox, Injected):
     def __init__(self, *, limits: Limits, files: Files | None = None) -> None:
         self.limits = limits
         self.specs = self.toolkit.specs
-        self._files = {_checked_path(path): _bytes(path, content) for path, content in (files or {}).items()}
+        self._files = {
+            _checked_path(path): _bytes(path, content) for path, content in contents_by_path(files or {}).items()
+        }
         self._injected: Mapping[type, Any] = dict.fromkeys(type(self).__mro__, self)
         self._forget()
 
@@ -251,6 +253,17 @@ class SlotSandbox(Sandbox, Injected):
         return _record(entry, data)
 
 
+def contents_by_path(files: Any) -> Mapping[str, Any]:
+    """The option `files`, which must be contents by path.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(files, Mapping) or not all(isinstance(path, str) for path in files):
+        raise UsageError(f"files={files!r:.80}: give contents by path, such as {{'prices.csv': 'apple,3'}}")
+    return files
+
+
 def _record(entry: Mapping[str, Any] | None, data: bytes) -> dict[str, Any]:
     if entry is None:
         return {}
@@ -300,7 +313,10 @@ def _checked_path(path: str) -> str:
 
 def _bytes(path: str, content: str | bytes) -> bytes:
     if isinstance(content, str):
-        return content.encode()
+        try:
+            return content.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"files: the content of {path!r} is no valid Unicode ({error}); give bytes") from None
     if isinstance(content, bytes):
         return content
     raise UsageError(f"files: the content of {path!r} is a {type(content).__name__}; give text or bytes")

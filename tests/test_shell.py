@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import os
 import signal
 import tarfile
@@ -18,10 +19,11 @@ from hypothesis import strategies as st
 
 from tir_gym.checks import same_changes
 from tir_gym.compare import comparator
-from tir_gym.errors import InfrastructureError, SandboxDied, ToolError, UsageError
+from tir_gym.errors import InfrastructureError, OutputLimit, SandboxDied, ToolError, UsageError
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes import make_sandbox
+from tir_gym.sandboxes.bounded import bounded
 from tir_gym.sandboxes.jail.pool import slots
 from tir_gym.sandboxes.jail.slot import Slot, start_slot
 from tir_gym.sandboxes.jail.tiers import Tier, fault
@@ -202,6 +204,36 @@ def test_a_long_text_comes_back_cut() -> None:
     shell = ShellSandbox(files={"long": "é" * 1000}, limits=Limits(output=101))
     result = do(shell, "read_file", path="long")
     assert (result.error_kind, result.content) == ("output_limit", "é" * 50)
+
+
+def test_a_long_list_comes_back_cut() -> None:
+    shell = ShellSandbox(files={f"{i:03}.txt": "x" * 99 for i in range(100)}, limits=Limits(output=2000))
+    for tool_name, rows, arguments in (("list_files", "files", {}), ("find_text", "matches", {"text": "x"})):
+        result = do(shell, tool_name, folder=".", **arguments)
+        assert result.error_kind == "output_limit"
+        assert result.content["count"] == 100
+        assert 10 < len(result.content[rows]) < 80
+        assert len(json.dumps(result.content)) <= 2000
+
+
+@given(st.lists(st.text(max_size=5)), st.integers(1, 200))
+def test_of_a_list_as_much_is_shown_as_fits(rows: list[str], most: int) -> None:
+    found = {"count": len(rows), "rows": rows}
+
+    def size(kept: list[str]) -> int:
+        return len(json.dumps({**found, "rows": kept}, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+    if size(rows) <= most:
+        assert bounded(found, "rows", most) is found
+        return
+    with pytest.raises(OutputLimit) as told:
+        bounded(found, "rows", most)
+    if told.value.content is None:
+        assert size([]) > most
+    else:
+        kept = told.value.content["rows"]
+        assert kept == rows[: len(kept)]
+        assert size(kept) <= most < size(rows[: len(kept) + 1])
 
 
 def test_links_lead_within_the_tree_only() -> None:

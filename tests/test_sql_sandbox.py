@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -214,6 +215,20 @@ def test_the_transaction_is_not_the_agent_s(make: Make, sql: str) -> None:
 
 
 # Limits
+
+
+def test_what_is_told_of_tables_is_bounded_like_results(make: Make) -> None:
+    sandbox = make(limits={"output": 200})
+    wide = ", ".join(f"column_{number} INTEGER" for number in range(9))
+    for number in range(30):
+        execute(sandbox, f"CREATE TABLE table_{number} ({wide})")
+    result = sandbox.call(ToolCall("list_tables", {}))
+    assert result.error_kind == "output_limit"
+    assert 0 < len(result.content["tables"]) < 36
+    assert len(json.dumps(result.content)) <= 200
+    result = sandbox.call(ToolCall("describe_table", {"table": "table_7"}))
+    assert result.error_kind == "output_limit"
+    assert [column["name"] for column in result.content["columns"]] == ["column_0"]
 
 
 def test_rows_are_cut_off_and_the_result_says_so(make: Make) -> None:
@@ -462,5 +477,5 @@ def test_what_cannot_be_is_said_at_once() -> None:
         SqlSandbox(random.Random(0).randbytes(5000))
     with pytest.raises(UsageError, match="give bytes, a path"):
         SqlSandbox({"tables": {}})
-    with pytest.raises(UsageError, match="unexpected keyword"):
+    with pytest.raises(UsageError, match="has no option 'colour'"):
         make_sandbox("sql", colour="red")

@@ -19,6 +19,11 @@ from tir_gym.records import Record, ToolCall, ToolResult, ToolSpec
 
 MIB = 1 << 20
 
+# There is no value for "no limit": kernels, databases and clocks take a number, and only one that they can hold.
+_MOST_SECONDS = 1_000_000.0
+_MOST_BYTES = 1 << 40
+_MOST_ENTRIES = 1 << 22
+
 
 class Limits(Record):
     """What a sandbox may use. Reaching a limit is the agent's doing: the call gets an error of the kind in brackets.
@@ -27,20 +32,20 @@ class Limits(Record):
     limit that means something to it refuses to start.
     """
 
-    cpu_seconds: float = Field(default=10.0, gt=0)
+    cpu_seconds: float = Field(default=10.0, gt=0, le=_MOST_SECONDS)
     """Processor time of one call, all its processes together (`cpu_limit`)."""
-    wall_seconds: float = Field(default=20.0, gt=0)
+    wall_seconds: float = Field(default=20.0, gt=0, le=_MOST_SECONDS)
     """Time on the clock of one call (`time_limit`)."""
-    memory: int = Field(default=512 * MIB, ge=16 * MIB)
+    memory: int = Field(default=512 * MIB, ge=16 * MIB, le=_MOST_BYTES)
     """Bytes of anonymous and shared memory of all processes together, beyond what the modules loaded beforehand take
     (`memory_limit`)."""
-    processes: int = Field(default=64, ge=1)
+    processes: int = Field(default=64, ge=1, le=_MOST_ENTRIES)
     """Processes and threads at one time (`process_limit`)."""
-    files: int = Field(default=4096, ge=16)
+    files: int = Field(default=4096, ge=16, le=_MOST_ENTRIES)
     """Files and folders that may exist on the writable disk (`file_limit`)."""
-    disk: int = Field(default=64 * MIB, ge=MIB)
+    disk: int = Field(default=64 * MIB, ge=MIB, le=_MOST_BYTES)
     """Bytes on the writable disk (`disk_limit`)."""
-    output: int = Field(default=MIB, ge=1)
+    output: int = Field(default=MIB, ge=1, le=_MOST_BYTES)
     """Bytes that one call may give back; the rest is read and dropped (`output_limit`)."""
 
 

@@ -102,7 +102,7 @@ def select_rows(tree: WorkTree, path: str, column: str, value: str) -> dict[str,
             f"{path} has no column {column}; its columns are {', '.join(reader.fieldnames or ()) or 'none'}"
         )
     rows = [{name: cell for name, cell in row.items() if name} for row in reader if row[column] == value]
-    return {"count": len(rows), "rows": rows[:MOST_LISTED]}
+    return tree.rows({"count": len(rows), "rows": rows[:MOST_LISTED]}, "rows")
 
 
 @tool(effect="write", scopes=("files",), comparators={"destination": "path"})

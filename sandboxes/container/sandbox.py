@@ -20,10 +20,12 @@ from tir_gym.sandboxes.container.image import DEFAULT_IMAGE, missing
 from tir_gym.sandboxes.container.reaping import reap
 from tir_gym.sandboxes.container.slot import ContainerSlot, Terms
 from tir_gym.sandboxes.jail.pool import SlotPool
-from tir_gym.sandboxes.python import Mode, PythonSandbox
+from tir_gym.sandboxes.python import Mode, PythonSandbox, module_names
 from tir_gym.sandboxes.slotted import Files, Slot
 
 log = logging.getLogger("tir_gym.sandbox")
+
+_MOST_CPUS = 1024
 
 containers = SlotPool(max_live=256, ready=0)
 """The containers of this process. Set `ready` to have some started ahead, at some thirty megabytes each."""
@@ -63,11 +65,14 @@ class ContainerSandbox(PythonSandbox):
         network: str | None = None,
         cpus: float = 1.0,
     ) -> None:
-        if cpus < 0.01:
-            raise UsageError(f"cpus={cpus!r}: give processors' worth of time, at least 0.01")
+        if not isinstance(cpus, (int, float)) or not 0.01 <= cpus <= _MOST_CPUS:
+            raise UsageError(f"cpus={cpus!r}: give processors' worth of time, from 0.01 to {_MOST_CPUS}")
+        for name, value in (("image", image), ("engine", engine), ("runtime", runtime), ("network", network)):
+            if value == "" or not isinstance(value, str | None) or (name == "image" and value is None):
+                raise UsageError(f"{name}={value!r}: give a name as text" + ("" if name == "image" else ", or None"))
         super().__init__(limits=limits or Limits(), files=files, mode=mode)
         self.engine = engine
-        self.terms = Terms(image, self.limits, tuple(modules), cpus, network, runtime)
+        self.terms = Terms(image, self.limits, module_names(modules), float(cpus), network, runtime)
 
     def start(self) -> None:
         """See that the engine and the image are there; the container itself is started at the first call.

@@ -8,7 +8,7 @@ from functools import partial
 from tir_gym.sandbox import Limits
 from tir_gym.sandboxes.jail.pool import slots
 from tir_gym.sandboxes.jail.tiers import Tier, choose
-from tir_gym.sandboxes.python import Mode, PythonSandbox
+from tir_gym.sandboxes.python import Mode, PythonSandbox, module_names
 from tir_gym.sandboxes.slotted import Files, Slot
 
 
@@ -34,7 +34,7 @@ class JailSandbox(PythonSandbox):
         require: Tier | None = None,
     ) -> None:
         super().__init__(limits=limits or Limits(), files=files, mode=mode)
-        self.modules = tuple(modules)
+        self.modules = module_names(modules)
         self.require: Tier | None = require
 
     def start(self) -> None:

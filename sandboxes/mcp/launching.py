@@ -152,8 +152,9 @@ def found(program: str, env: Mapping[str, str]) -> str:
     """
     path = shutil.which(program, path=env.get("PATH", os.environ.get("PATH", _PATH)))
     if path is None:
+        fix = "give its arguments as args=[...]" if " " in program else "install it or give its whole path"
         raise SandboxUnavailable(
-            f"no program {program!r} to start as an MCP server; install it or give its whole path",
+            f"no program {program!r} to start as an MCP server; {fix}",
             kind="server_missing",
         )
     return str(Path(path).absolute())

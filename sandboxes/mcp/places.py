@@ -98,6 +98,21 @@ class InMemory:
         return _ToObject(server if isinstance(server, (Server, MCPServer)) else server())
 
 
+def whole_command(command: Any, args: Any, env: Any) -> list[str]:
+    """The words of a program's command line.
+
+    Raises:
+        UsageError: The options that name the program and what it gets are of other types than they should be.
+    """
+    if not isinstance(command, str) or not command:
+        raise UsageError(f"command={command!r:.200}: give the program alone, such as 'uvx', and the rest as args=[...]")
+    if isinstance(args, str) or not isinstance(args, Sequence) or not all(isinstance(arg, str) for arg in args):
+        raise UsageError(f"args={args!r:.200}: give a list of texts, such as ['mcp-server-time']")
+    if not isinstance(env, Mapping) or not all(isinstance(text, str) for pair in env.items() for text in pair):
+        raise UsageError("env: give texts by name, such as {'API_KEY': '...'}")
+    return [command, *args]
+
+
 class _ToProgram:
     def __init__(self, process: ServerProcess) -> None:
         tee = Tee(process)

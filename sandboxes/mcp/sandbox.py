@@ -35,7 +35,7 @@ from tir_gym.sandboxes.mcp.launching import Jailed, Kept
 from tir_gym.sandboxes.mcp.listing import Listing, RefusedTool
 from tir_gym.sandboxes.mcp.log import Log, changes, digest, sent, state_changes
 from tir_gym.sandboxes.mcp.opening import Core, open_session, tell_state
-from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject
+from tir_gym.sandboxes.mcp.places import Address, InMemory, Place, Program, ServerObject, whole_command
 from tir_gym.sandboxes.mcp.results import read_result
 from tir_gym.sandboxes.mcp.session import Session, is_running
 
@@ -113,7 +113,7 @@ class McpSandbox(Sandbox):
             raise UsageError("shared=True is for servers without a state; leave replayable and state out")
         place: Place
         if command is not None:
-            whole = [command, *args]
+            whole = whole_command(command, args, env or {})
             if jailed:
                 place = Program(whole, partial(Jailed, whole, env or {}, read_only or {}, limits or Limits()))
             else:

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from tir_gym.errors import InfrastructureError, ToolError
+from tir_gym.errors import InfrastructureError, ToolError, UsageError
 from tir_gym.records import ToolCall, ToolResult
 from tir_gym.sandbox import Limits, Sandbox
 from tir_gym.sandboxes.jail.sandbox import lease_slot
 from tir_gym.sandboxes.jail.tiers import Tier, choose
 from tir_gym.sandboxes.shell.shell import Shell
 from tir_gym.sandboxes.shell.tools import SHELL_TOOLS
-from tir_gym.sandboxes.shell.tree import Tree, changes, digest, tree_of
+from tir_gym.sandboxes.shell.tree import Tree, changes, check_fits, digest, tree_of
 from tir_gym.tool import Toolkit
 
 log = logging.getLogger("tir_gym.sandbox")
@@ -40,7 +40,7 @@ class ShellSandbox(Sandbox):
         require: Take no tier of the jail weaker than this one, see `JailSandbox`.
 
     Raises:
-        UsageError: Files that cannot be.
+        UsageError: Files that cannot be, or take more than the limits allow.
     """
 
     def __init__(
@@ -51,11 +51,14 @@ class ShellSandbox(Sandbox):
         toolkit: Toolkit = SHELL_TOOLS,
         require: Tier | None = None,
     ) -> None:
+        if not isinstance(toolkit, Toolkit):
+            raise UsageError(f"toolkit={toolkit!r:.80}: give a Toolkit, such as Toolkit([a_tool])")
         self.limits = limits or Limits()
         self.toolkit = toolkit
         self.specs = toolkit.specs
         self.require: Tier | None = require
         self._initial = tree_of(files or {})
+        check_fits(self._initial, self.limits)
         self._holding = False
         self._begin(self._initial)
 

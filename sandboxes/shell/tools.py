@@ -45,7 +45,7 @@ def list_files(tree: WorkTree, folder: str, name: str = "*") -> dict[str, Any]:
     """
     found = [(path, file) for path, file in tree.below(folder) if fnmatchcase(path.rpartition("/")[2], name)]
     files = [{"path": shown(path), "bytes": len(file.content)} for path, file in found[:MOST_LISTED]]
-    return {"count": len(found), "files": files}
+    return tree.rows({"count": len(found), "files": files}, "files")
 
 
 @tool(scopes=("files",), comparators={"path": "path"})
@@ -91,7 +91,7 @@ def find_text(tree: WorkTree, text: str, folder: str, name: str = "*") -> dict[s
                 if len(matches) < MOST_LISTED:
                     matches.append({"path": shown(path), "line": number, "text": line[:LONGEST_LINE]})
     found: dict[str, Any] = {"count": count, "matches": matches}
-    return {**found, "too_long_to_search": too_long[:MOST_LISTED]} if too_long else found
+    return tree.rows({**found, "too_long_to_search": too_long[:MOST_LISTED]} if too_long else found, "matches")
 
 
 @tool(effect="write", scopes=("files",), comparators={"path": "path", "text": "lines"})

@@ -7,6 +7,7 @@ it by path, under the sandbox's limits. Nothing here touches a file system: link
 
 from __future__ import annotations
 
+import binascii
 import difflib
 import hashlib
 import json
@@ -18,7 +19,8 @@ from typing import Any, TypeAlias
 
 from tir_gym.errors import Conflict, DiskLimit, FileLimit, OutputLimit, ToolError, UsageError
 from tir_gym.sandbox import Limits
-from tir_gym.sandboxes.slotted import SHOWN_BYTES
+from tir_gym.sandboxes.bounded import bounded
+from tir_gym.sandboxes.slotted import SHOWN_BYTES, contents_by_path
 from tir_gym.tool import Injected
 
 ROOT = "/work"
@@ -90,7 +92,7 @@ def tree_of(files: Mapping[str, Any]) -> Tree:
         UsageError: A path that leads out of the tree or through a file, or content of another kind.
     """
     tree: dict[str, Entry] = {}
-    for path, content in files.items():
+    for path, content in contents_by_path(files).items():
         name = _inside(path)
         if not name:
             raise UsageError(f"files: {path!r} is no path inside the folder; give one such as 'src/app.py'")
@@ -101,6 +103,21 @@ def tree_of(files: Mapping[str, Any]) -> Tree:
             raise UsageError(f"files: {path!r} is there twice, or is a folder of another file")
         tree[name] = _entry(path, content)
     return tree
+
+
+def check_fits(tree: Tree, limits: Limits) -> None:
+    """See that a sandbox may begin with a tree.
+
+    Raises:
+        UsageError: It has more files and folders, or more bytes, than the limits allow.
+    """
+    if len(tree) > limits.files:
+        raise UsageError(
+            f"files: {len(tree)} files and folders, and the limit `files` is {limits.files}; give fewer, or raise it"
+        )
+    size = _size(tree)
+    if size > limits.disk:
+        raise UsageError(f"files: {size} bytes, and the limit `disk` is {limits.disk}; give less, or raise it")
 
 
 def digest(tree: Tree) -> str:
@@ -220,6 +237,10 @@ class WorkTree(Injected):
         begin = data[: self._limits.output].decode("utf-8", "ignore")
         raise OutputLimit(f"more than {self._limits.output} bytes; the rest is cut off", content=begin)
 
+    def rows(self, found: dict[str, Any], name: str) -> dict[str, Any]:
+        """A result with a list of that name, if one call may give that much back; errors as `bounded.py`."""
+        return bounded(found, name, self._limits.output)
+
     def must_fit(self, size: int) -> None:
         """See that a text may be written before it is put together.
 
@@ -294,7 +315,7 @@ class WorkTree(Injected):
         tree = {**self.tree, **entries}
         if len(tree) > self._limits.files:
             raise FileLimit(f"there would be more than {self._limits.files} files and folders")
-        if sum(len(entry.content) for entry in tree.values() if isinstance(entry, File)) > self._limits.disk:
+        if _size(tree) > self._limits.disk:
             raise DiskLimit(f"the files would take more than {self._limits.disk} bytes")
         self.tree = tree
 
@@ -330,22 +351,29 @@ def _inside(path: str) -> str | None:
 
 
 def _entry(path: str, content: Any) -> Entry:
-    if isinstance(content, str):
-        return File(content.encode("utf-8"))
-    if isinstance(content, bytes):
-        return File(content)
-    if isinstance(content, Mapping):
-        known = set(content) - {"executable"}
-        executable = content.get("executable", False) is True
-        if known == {"text"}:
-            return File(str(content["text"]).encode("utf-8"), executable)
-        if known == {"base64"}:
-            return File(b64decode(content["base64"], validate=True), executable)
-        if set(content) == {"link"}:
-            return Link(str(content["link"]))
+    try:
+        if isinstance(content, str):
+            return File(content.encode("utf-8"))
+        if isinstance(content, bytes):
+            return File(content)
+        if isinstance(content, Mapping):
+            known = set(content) - {"executable"}
+            executable = content.get("executable", False) is True
+            if known == {"text"}:
+                return File(str(content["text"]).encode("utf-8"), executable)
+            if known == {"base64"}:
+                return File(b64decode(content["base64"], validate=True), executable)
+            if set(content) == {"link"}:
+                return Link(str(content["link"]))
+    except (UnicodeEncodeError, binascii.Error, TypeError) as error:
+        raise UsageError(f"files: the content of {path!r} is no valid Unicode or base64: {error}") from None
     raise UsageError(
         f"files: {path!r} is {content!r:.80}; give text, bytes, {{'text': ..., 'executable': True}} or {{'link': ...}}"
     )
+
+
+def _size(tree: Tree) -> int:
+    return sum(len(entry.content) for entry in tree.values() if isinstance(entry, File))
 
 
 def _record(entry: Entry | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ Rows: TypeAlias = Mapping[str, Sequence[Sequence[Any] | Mapping[str, Any]]]
 Source: TypeAlias = "bytes | str | Path | Mapping[str, Any] | Image | None"
 """An SQLite database as bytes, the path of its file, or `{"schema": DDL, "rows": {table: rows}}`; `None`: empty."""
 
+_CLOCK_FORM = "%Y-%m-%d %H:%M:%S"
 _CLOCK = re.compile(r"\bcurrent_(timestamp|date|time)\b", re.IGNORECASE)
 
 
@@ -31,10 +33,11 @@ class Image:
         now: The simulated clock, `YYYY-MM-DD HH:MM:SS`; defaults of columns that name the clock become its value.
 
     Raises:
-        UsageError: The bytes are no SQLite database.
+        UsageError: The bytes are no SQLite database, or the clock shows no such time.
     """
 
     def __init__(self, data: bytes, now: str) -> None:
+        _check_clock(now)
         if data[18:20] == b"\x02\x02":  # written with a write-ahead log, which a database in memory cannot have
             data = data[:18] + b"\x01\x01" + data[20:]
         self.data = _with_fixed_clock(data, now)
@@ -105,6 +108,8 @@ def make_image(source: Source, now: str) -> Image:
 
 
 def _build(schema: str, rows: Rows) -> bytes:
+    if not isinstance(schema, str) or not isinstance(rows, Mapping):
+        raise UsageError("database: 'schema' is DDL as one text, and 'rows' are {table: rows}")
     connection = contents.load(b"")
     try:
         connection.execute("PRAGMA user_version = 0")  # writes the first page: what has none cannot be serialised
@@ -120,16 +125,38 @@ def _build(schema: str, rows: Rows) -> bytes:
     return bytes(data)
 
 
-def _insert(connection: sqlite3.Connection, table: str, entries: Sequence[Any]) -> None:
-    if not entries:
+def _check_clock(now: Any) -> None:
+    try:
+        if datetime.strptime(now, _CLOCK_FORM).strftime(_CLOCK_FORM) == now:
+            return
+    except (TypeError, ValueError):
+        pass
+    raise UsageError(f"now={now!r}: give the simulated clock as YYYY-MM-DD HH:MM:SS, such as '2025-01-06 09:00:00'")
+
+
+def _insert(connection: sqlite3.Connection, table: str, entries: Any) -> None:
+    name = contents.quoted(table)
+    _check_rows(table, entries)
+    if entries and isinstance(entries[0], Mapping):
+        columns = list(entries[0])
+        if any(entry.keys() != entries[0].keys() for entry in entries):
+            raise UsageError(f"database: the rows of {table!r} name different columns; let each name {columns}")
+        named = ", ".join(map(contents.quoted, columns))
+        places = ", ".join("?" * len(columns))
+        values = ([entry[column] for column in columns] for entry in entries)
+        connection.executemany(f"INSERT INTO {name} ({named}) VALUES ({places})", values)
+    elif entries:
+        connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(entries[0]))})", entries)
+
+
+def _check_rows(table: str, entries: Any) -> None:
+    """See that they are rows: of a text SQLite would take each letter, of a record each name, without a word."""
+    kinds = set(map(type, entries)) if isinstance(entries, Sequence) and not isinstance(entries, (str, bytes)) else None
+    if kinds is not None and all(issubclass(kind, Sequence) and not issubclass(kind, (str, bytes)) for kind in kinds):
         return
-    name, first = contents.quoted(table), entries[0]
-    if isinstance(first, Mapping):
-        columns = ", ".join(contents.quoted(column) for column in first)
-        places = ", ".join(f":{column}" for column in first)
-        connection.executemany(f"INSERT INTO {name} ({columns}) VALUES ({places})", entries)
-    else:
-        connection.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(first))})", entries)
+    if kinds is not None and all(issubclass(kind, Mapping) for kind in kinds):
+        return
+    raise UsageError(f"database: the rows of {table!r} are {entries!r:.80}; give a list of lists, or a list of dicts")
 
 
 def _read(path: Path) -> bytes:
@@ -138,7 +165,7 @@ def _read(path: Path) -> bytes:
         data = bytes(connection.serialize())
         connection.close()
     except sqlite3.Error as error:
-        raise UsageError(f"database={str(path)!r}: {error}") from error
+        raise UsageError(f"database={str(path)!r} is no SQLite database that can be read: {error}") from error
     return data
 
 

@@ -349,8 +349,8 @@ def _arguments(url: str) -> dict[str, Any]:
 
     try:
         made = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UsageError(f"url={url!r} is no URL; such as postgresql://user@host/database") from error
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:  # the second of a port that is no number
+        raise UsageError(f"url: {error}; give one such as postgresql://user@host:5432/database") from None
     if made.get_backend_name() != "postgresql":
         raise UsageError(f"url={_shown(url)!r}: only PostgreSQL is known, postgresql://user@host/database")
     named = {"host": made.host, "port": made.port, "user": made.username, "password": made.password}

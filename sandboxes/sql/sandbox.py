@@ -85,7 +85,7 @@ class SqlSandbox(Sandbox, Database):
             hold for SQLite; a server's are limited at the server. Processes and files there are none.
 
     Raises:
-        UsageError: A role that there is not, or a content that is no database.
+        UsageError: A role that there is not, a content that is no database, or an option that cannot be.
         MissingExtra: The URL needs the extra `sql`.
     """
 
@@ -103,6 +103,10 @@ class SqlSandbox(Sandbox, Database):
     ) -> None:
         if role not in ("read", "write"):
             raise UsageError(f"role={role!r}: choose 'read' or 'write'")
+        if not isinstance(rows, int) or rows < 1:
+            raise UsageError(f"rows={rows!r}: give the most rows of one result, a whole number from 1")
+        if not isinstance(seed, int):
+            raise UsageError(f"seed={seed!r}: give a whole number")
         self.limits = limits or Limits()
         self.role: Role = role
         self.image = make_image(database, now)
@@ -197,6 +201,10 @@ class SqlSandbox(Sandbox, Database):
         if not statement.write:
             return result
         return {"rows_changed": reply["changed"], **(result if result["columns"] else {})}
+
+    @property
+    def most_output(self) -> int:
+        return self.limits.output
 
     def table_names(self) -> list[str]:
         if self._touched() is not None:

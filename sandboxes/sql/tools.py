@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from tir_gym.sandboxes.bounded import bounded
 from tir_gym.tool import Injected, Toolkit, tool
 
 
@@ -14,6 +15,11 @@ class Database(Injected):
     @abstractmethod
     def run_sql(self, sql: str, *, write: bool) -> dict[str, Any]:
         """Run one statement, its changes kept or refused."""
+
+    @property
+    @abstractmethod
+    def most_output(self) -> int:
+        """Bytes that one call may give back."""
 
     @abstractmethod
     def table_names(self) -> list[str]:
@@ -47,7 +53,7 @@ def execute(database: Database, sql: str) -> dict[str, Any]:
 @tool
 def list_tables(database: Database) -> dict[str, Any]:
     """List the tables and views of the database."""
-    return {"tables": database.table_names()}
+    return bounded({"tables": database.table_names()}, "tables", database.most_output)
 
 
 @tool
@@ -57,7 +63,7 @@ def describe_table(database: Database, table: str) -> dict[str, Any]:
     Args:
         table: Its name.
     """
-    return {"table": table, **database.describe(table)}
+    return bounded({"table": table, **database.describe(table)}, "columns", database.most_output)
 
 
 READING = Toolkit([query, list_tables, describe_table])
