@@ -340,7 +340,9 @@ def comparisons(lines: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, Run
             usual = make_reward("default").name
             if usual in found:
                 by_arm[f"`{arm}`"] = found[usual]
-            if len(found) > 1 or arm == "outcome":  # which is a preset itself
+            if arm == "outcome" and runs:  # which is a preset itself
+                by_preset[f"`{arm}`"] = runs
+            elif len(found) > 1:
                 by_preset |= {f"`{arm}`, `{reward}`": some for reward, some in found.items()}
         if by_arm:
             yield length, f"{length} dependent calls", by_arm

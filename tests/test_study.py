@@ -87,7 +87,7 @@ def test_presets_are_compared_in_a_table_of_their_own(study: ModuleType) -> None
     ]
     arms, presets = (list(groups) for _, _, groups in study.comparisons(lines))
     assert arms == ["`outcome`", "`turn`", "`dual-hard`"]
-    assert presets == ["`outcome`, `outcome`", "`dual-hard`, `default`", "`dual-hard`, `progress`"]
+    assert presets == ["`outcome`", "`dual-hard`, `default`", "`dual-hard`, `progress`"]
     text = "\n".join(study.tables(lines))
     assert "3 runs to 1,000 sampled tokens" in text, "the shorter run under another preset cuts its own table only"
     assert "3 runs to 500 sampled tokens" in text
