@@ -36,7 +36,7 @@ class Tier:
 
 
 def command(require: Require = None, as_json: AsJson = False) -> None:
-    """Say what this host can do: each tier of isolation is started and tried, but C, whose first start takes minutes."""
+    """Say what this host can do: each tier is started and tried, but C, whose first start takes minutes."""
     if require is not None and require not in tuple("ABCDE"):
         raise UsageError(f"--require {require!r}: choose one of A, B, C, D, E")
     tiers = _tiers()
