@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tir_gym.cli import main
-from tir_gym.cli.reporting.comparing import against, divided, hardest, task_lines
+from tir_gym.cli.reporting.comparing import against, differing, divided, hardest, task_lines, worlds
 from tir_gym.cli.reporting.contents import make_report
 from tir_gym.cli.reporting.curves import success_by_length
 from tir_gym.cli.reporting.examples import chosen
@@ -40,7 +40,7 @@ CALCULATOR = "tir_gym/Calculator-v0"
 SHAPES = {"svg", "g", "path", "text", "title", "figure", "figcaption", "ul", "li"}
 ELEMENTS = SHAPES | {
     "html", "head", "meta", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody", "tr", "th", "td",
-    "pre", "b", "span", "section", "article", "details", "summary",
+    "pre", "b", "span", "section", "article", "details", "summary", "small",
 }  # fmt: skip
 
 
@@ -194,6 +194,50 @@ def test_who_wins_where_by_hand() -> None:
     assert pair.mean_return.value == pytest.approx((0.5 + 0.0 - 2.5) / 3)
     assert [line.task_id for line in hardest(lines, 9)] == ["b", "c", "a"]
     assert [line.task_id for line in divided(lines, 9)] == ["c", "a"]
+
+
+def test_a_task_of_one_environment_is_none_of_another(tmp_path: Path) -> None:
+    where = str(tmp_path / "runs.db")
+    runs = {
+        "sums": (CALCULATOR, "noisy:0.9"),
+        "sums-too": (CALCULATOR, "oracle"),
+        "facts": ("tir_gym/Lookup-v0", "oracle"),
+    }
+    for name, (env_id, agent) in runs.items():
+        words = ["eval", env_id, "--agent", agent, "-n", "4", "--run", name, "--store", where]
+        assert main(words) == 0
+    with open_store(where) as opened:
+        report = make_report([opened.run(name) for name in runs], env_of)
+    assert [run.label for run in report.runs] == list(runs), "two runs have the same agent"
+    assert [(pair.first, pair.second, pair.tasks) for pair in report.pairs] == [(0, 1, 4)]
+    assert len(report.lines) == 8
+    for line in report.lines:
+        assert [cell is None for cell in line.cells] == [
+            line.world != each for each in (CALCULATOR,) * 2 + (runs["facts"][0],)
+        ]
+    done, failed = report.examples[:2]
+    assert (done.row.task_id, done.run, failed.run) == (failed.row.task_id, 1, 0), (
+        "not how another family's task is done"
+    )
+    text = Tags(html(report)).text
+    assert f"{CALCULATOR} test/0" in text
+    assert set(report.differing) == {"env_id"}
+
+
+def test_what_else_than_the_agent_differs() -> None:
+    local = {"env_id": CALCULATOR, "agent": "a", "env_kwargs": {"split": "test", "depth": 2}, "split": "test", "k": 1}
+    served = {
+        "env_id": "tir_gym/Remote-v0",
+        "agent": "b",
+        "env_kwargs": {"env_id": CALCULATOR},
+        "split": "test",
+        "k": 1,
+    }
+    assert worlds([local, served]) == ("", ""), "one of the two runs at a server"
+    assert worlds([local, {"env_id": "other"}]) == (CALCULATOR, "other")
+    assert differing([local, local | {"agent": "c"}]) == {}
+    deeper = local | {"env_kwargs": {"split": "test", "depth": 3}, "k": 2}
+    assert differing([local, deeper]) == {"k": (1, 2), "options": ({"depth": 2}, {"depth": 3})}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(-2, 2), st.floats(-2, 2)), min_size=1, max_size=12))

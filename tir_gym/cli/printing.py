@@ -81,10 +81,15 @@ def percent(share: float | None) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure with at most that many decimals; a dash for what is not known."""
+    text = fixed(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """A figure with that many decimals, so that a column's points stand under each other; a dash as above."""
     if value is None or math.isnan(value):
         return "-"
-    text = f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 makes -0.0 a plain 0
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # adding 0.0 makes -0.0 a plain 0
 
 
 def count(n: int, thing: str) -> str:

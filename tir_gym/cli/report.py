@@ -72,7 +72,8 @@ def command(
     for path in written.values():
         say(f"Report:  {path}")
     if figures is not None:
-        say(f"Figures: {', '.join(path.name for path in drawn) or 'none, for want of points'} in {figures}")
+        kinds = " and ".join(sorted({path.suffix[1:].upper() for path in drawn}))
+        say(f"Figures: {f'{len(drawn)} files, {kinds}, in {figures}' if drawn else 'none, for want of points'}")
 
 
 _OUTPUT = Path("outputs/report.html")

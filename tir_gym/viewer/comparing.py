@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, divided
+from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, differing, divided, worlds
 from tir_gym.viewer.lines import PAGE, RunLine
 from tir_gym.viewer.reader import Reader
 
@@ -21,7 +21,7 @@ class Comparison:
     lines: tuple[TaskLine, ...]
     """All tasks, those that divide the runs most first."""
     pairs: tuple[Pair, ...]
-    """Every run against every later one."""
+    """Every run against every later one that has a task of its."""
     differing: tuple[str, ...]
     """Entries of their configs, the agent aside, in which they differ."""
 
@@ -47,22 +47,32 @@ class Tasks:
 def compare(reader: Reader, runs: Sequence[RunLine]) -> Comparison:
     """Compare runs over all tasks that one of them has an episode of that counts."""
     cells = [reader.task_cells(run.id) for run in runs]
-    names = sorted({task for each in cells for task in each})
+    places = worlds([run.config for run in runs])
+    names = sorted({(place, task) for place, each in zip(places, cells, strict=True) for task in each})
     lines = [
         TaskLine(
             task_id=task,
-            gold_calls=min(each[task][3] for each in cells if task in each),
+            gold_calls=min(
+                each[task][3] for at, each in zip(places, cells, strict=True) if at == place and task in each
+            ),
             tags=(),
-            cells=tuple(Cell(*each[task][:3]) if task in each else None for each in cells),
+            cells=tuple(
+                Cell(*each[task][:3]) if at == place and task in each else None
+                for at, each in zip(places, cells, strict=True)
+            ),
             causes=(),
+            world=place,
         )
-        for task in names
+        for place, task in names
     ]
     first = divided(lines, len(lines))
-    known = {line.task_id for line in first}
+    known = {line.name for line in first}
     pairs = [against(lines, i, j) for i in range(len(runs)) for j in range(i + 1, len(runs))]
     return Comparison(
-        tuple(runs), (*first, *(line for line in lines if line.task_id not in known)), tuple(pairs), _differing(runs)
+        tuple(runs),
+        (*first, *(line for line in lines if line.name not in known)),
+        tuple(pair for pair in pairs if pair.tasks),
+        tuple(differing([run.config for run in runs])),
     )
 
 
@@ -76,7 +86,7 @@ def page_of(comparison: Comparison, show: str, text: str, page: int) -> Tasks:
         text: Part of the task's id.
         page: From 1.
     """
-    lines = [line for line in comparison.lines if text in line.task_id]
+    lines = [line for line in comparison.lines if text in line.name]
     if show == "divided":
         lines = [line for line in lines if line.winners]
     elif show == "same":
@@ -85,8 +95,3 @@ def page_of(comparison: Comparison, show: str, text: str, page: int) -> Tasks:
         lines = [line for line in lines if line.winners == (int(show),)]
     page = min(max(1, page), max(1, -(-len(lines) // PAGE)))
     return Tasks(lines[(page - 1) * PAGE : page * PAGE], len(lines), page)
-
-
-def _differing(runs: Sequence[RunLine]) -> tuple[str, ...]:
-    entries = ("env_id", "split", "tasks", "n", "k", "seed", "reward")
-    return tuple(name for name in entries if any(run.config.get(name) != runs[0].config.get(name) for run in runs[1:]))

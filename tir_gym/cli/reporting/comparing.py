@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,6 +41,12 @@ class TaskLine:
     """One per run; `None` where it has no episode that counts."""
     causes: tuple[str, ...]
     """How its failed episodes ended and which calls failed, the commonest first."""
+    world: str = ""
+    """Its environment, where runs of several are compared."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.world} {self.task_id}".lstrip()
 
     @property
     def played(self) -> list[Cell]:
@@ -85,14 +91,40 @@ class Pair:
         return self.tasks - self.better - self.worse
 
 
-def task_lines(runs: Sequence[Sequence[Outcome]]) -> list[TaskLine]:
-    """A line per task that some run has an episode of, by task id; infrastructure failures are left out."""
-    by_task: dict[str, list[list[Outcome]]] = defaultdict(lambda: [[] for _ in runs])
+def worlds(configs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The environment of each run where they have several, since a task of one is none of another's, whatever its id;
+    else nothing."""
+    ids = [str(_options(config).get("env_id") or config.get("env_id")) for config in configs]  # a served one has both
+    return tuple(ids) if len(set(ids)) > 1 else ("",) * len(ids)
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """What else than the agent runs differ in, by entry of their configs: one value per run."""
+    every = [
+        {name: config.get(name) for name in _ENTRIES}
+        | {"options": {k: v for k, v in _options(config).items() if k not in _ENTRIES}}
+        for config in configs
+    ]
+    return {
+        name: tuple(each[name] for each in every)
+        for name in (*_ENTRIES, "options")
+        if any(each[name] != every[0][name] for each in every[1:])
+    }
+
+
+def task_lines(runs: Sequence[Sequence[Outcome]], worlds: Sequence[str] = ()) -> list[TaskLine]:
+    """A line per task that some run has an episode of; infrastructure failures are left out.
+
+    Args:
+        runs: The episodes of each run.
+        worlds: The environment of each, where they are several.
+    """
+    by_task: dict[tuple[str, str], list[list[Outcome]]] = defaultdict(lambda: [[] for _ in runs])
     for i, rows in enumerate(runs):
         for row in rows:
             if row.infra_error is None:
-                by_task[row.task_id][i].append(row)
-    return [_line(task, played) for task, played in sorted(by_task.items())]
+                by_task[worlds[i] if worlds else "", row.task_id][i].append(row)
+    return [_line(*task, by_task[task]) for task in sorted(by_task)]
 
 
 def against(lines: Sequence[TaskLine], first: int, second: int) -> Pair:
@@ -127,7 +159,7 @@ def against(lines: Sequence[TaskLine], first: int, second: int) -> Pair:
 def hardest(lines: Sequence[TaskLine], n: int) -> list[TaskLine]:
     """The tasks with the lowest success over all runs, then the lowest return; none that everybody always does."""
     failed = [line for line in lines if line.success < 1.0]
-    return sorted(failed, key=lambda line: (line.success, line.mean_return, -line.gold_calls, line.task_id))[:n]
+    return sorted(failed, key=lambda line: (line.success, line.mean_return, -line.gold_calls, line.name))[:n]
 
 
 def divided(lines: Sequence[TaskLine], n: int) -> list[TaskLine]:
@@ -137,12 +169,20 @@ def divided(lines: Sequence[TaskLine], n: int) -> list[TaskLine]:
         rates, returns = [cell.rate for cell in line.played], [cell.mean_return for cell in line.played]
         return max(rates) - min(rates), max(returns) - min(returns)
 
-    return sorted(
-        (line for line in lines if line.winners), key=lambda line: (*(-s for s in spread(line)), line.task_id)
-    )[:n]
+    return sorted((line for line in lines if line.winners), key=lambda line: (*(-s for s in spread(line)), line.name))[
+        :n
+    ]
 
 
-def _line(task: str, played: Sequence[Sequence[Outcome]]) -> TaskLine:
+_ENTRIES = ("env_id", "split", "tasks", "n", "k", "seed", "reward")
+
+
+def _options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = config.get("env_kwargs")
+    return options if isinstance(options, Mapping) else {}
+
+
+def _line(world: str, task: str, played: Sequence[Sequence[Outcome]]) -> TaskLine:
     every = [row for rows in played for row in rows]
     failed = [row for row in every if not row.success]
     causes = Counter("answered, not done" if row.ending == "answer" else f"ended by {row.ending}" for row in failed)
@@ -154,6 +194,7 @@ def _line(task: str, played: Sequence[Sequence[Outcome]]) -> TaskLine:
         tags=every[0].tags,
         cells=tuple(_cell(rows) for rows in played),
         causes=tuple(f"{cause} ({n})" for cause, n in sorted(causes.items(), key=lambda c: (-c[1], c[0]))[:_CAUSES]),
+        world=world,
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tir_gym.cli.reporting.comparing import Pair, TaskLine, against, task_lines
+from tir_gym.cli.reporting.comparing import Pair, TaskLine, against, differing, task_lines, worlds
 from tir_gym.cli.reporting.curves import Plot, credit_by_turn, success_by_length
 from tir_gym.cli.reporting.examples import Example, examples
 from tir_gym.cli.reporting.learning import TrainingLog, learning_curves
@@ -29,7 +28,7 @@ class ReportedRun:
 
     name: str
     label: str
-    """What the report calls it: its agent, or its name where agents do not tell the runs apart."""
+    """What the report calls it: its agent, or its name where two of the runs have the same agent."""
     config: Mapping[str, Any]
     status: str
     summary: Summary
@@ -47,7 +46,7 @@ class Report:
     lines: tuple[TaskLine, ...]
     """All tasks."""
     pairs: tuple[Pair, ...]
-    """Every run against every later one."""
+    """Every run against every later one that has a task of its."""
     examples: tuple[Example, ...]
     training: tuple[str, ...] = ()
     """Names of the training runs whose learning curves are reported, too."""
@@ -68,7 +67,8 @@ def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv], logs:
         ReportedRun(run.name, label, run.config, run.status, run.summary())
         for run, label in zip(runs, labels, strict=True)
     )
-    lines = task_lines(rows)
+    places = worlds([run.config for run in runs])
+    lines = task_lines(rows, places)
     pairs = [against(lines, i, j) for i in range(len(runs)) for j in range(i + 1, len(runs))]
     return Report(
         title=_title(reported),
@@ -76,8 +76,8 @@ def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv], logs:
         differing=_differing(runs),
         plots=(success_by_length(labels, rows), *credit_by_turn(labels, [run.credit_by_turn() for run in runs])),
         lines=tuple(lines),
-        pairs=tuple(pairs),
-        examples=tuple(examples(rows, make_env)),
+        pairs=tuple(pair for pair in pairs if pair.tasks),
+        examples=tuple(examples(rows, make_env, places)),
         training=tuple(log.name for log in logs),
         learning=tuple(learning_curves(logs)),
     )
@@ -85,8 +85,7 @@ def make_report(runs: Sequence[Run], make_env: Callable[[Trace], ToolEnv], logs:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     agents = [str(run.config.get("agent")) for run in runs]
-    twice = {agent for agent, n in Counter(agents).items() if n > 1}
-    return [run.name if agent in twice else agent for run, agent in zip(runs, agents, strict=True)]
+    return agents if len(set(agents)) == len(agents) else [run.name for run in runs]
 
 
 def _title(runs: Sequence[ReportedRun]) -> str:
@@ -105,11 +104,8 @@ def _title(runs: Sequence[ReportedRun]) -> str:
 
 def _differing(runs: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     found = {}
-    for entry in ("env_id", "split", "tasks", "n", "k", "seed", "reward"):
-        values = [run.config.get(entry) for run in runs]
+    for entry, values in differing([run.config for run in runs]).items():
         if entry == "reward":
-            values = [value.get("name", value) if isinstance(value, dict) else value for value in values]
-        texts = tuple(value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in values)
-        if len(set(texts)) > 1:
-            found[entry] = texts
+            values = tuple(value.get("name", value) if isinstance(value, dict) else value for value in values)
+        found[entry] = tuple(value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in values)
     return found

@@ -35,8 +35,8 @@ def document(report: Report) -> dict[str, Any]:
         "learning": [asdict(plot) for plot in report.learning],
         "pairs": [_pair(pair) for pair in report.pairs],
         "tasks": [_line(line) for line in report.lines],
-        "hardest": [line.task_id for line in hardest(report.lines, len(report.lines))],
-        "divided": [line.task_id for line in divided(report.lines, len(report.lines))],
+        "hardest": [line.name for line in hardest(report.lines, len(report.lines))],
+        "divided": [line.name for line in divided(report.lines, len(report.lines))],
         "examples": [_example(example) for example in report.examples],
     }
 
@@ -55,6 +55,7 @@ def _estimate(name: str, estimate: Estimate | None) -> dict[str, Any]:
 def _line(line: TaskLine) -> dict[str, Any]:
     return {
         "task_id": line.task_id,
+        "world": line.world,
         "gold_calls": line.gold_calls,
         "tags": list(line.tags),
         "success": line.success,

@@ -45,37 +45,44 @@ class Example:
     """Why the turns are not explained; empty where they are."""
 
 
-def examples(runs: Sequence[Sequence[EpisodeRow]], make_env: Callable[[Trace], ToolEnv]) -> list[Example]:
+def examples(
+    runs: Sequence[Sequence[EpisodeRow]], make_env: Callable[[Trace], ToolEnv], worlds: Sequence[str] = ()
+) -> list[Example]:
     """Walk through some episodes.
 
     Args:
         runs: The episodes of each run.
         make_env: Makes the environment that an episode was played in, to replay the gold of its task.
+        worlds: The environment of each run, where they are several.
     """
-    return [_walked(run, row, make_env) for run, row in chosen(runs)]
+    return [_walked(run, row, make_env) for run, row in chosen(runs, worlds)]
 
 
-def chosen(runs: Sequence[Sequence[EpisodeRow]]) -> list[tuple[int, EpisodeRow]]:
+def chosen(runs: Sequence[Sequence[EpisodeRow]], worlds: Sequence[str] = ()) -> list[tuple[int, EpisodeRow]]:
     """Which episodes tell most: two failures, and how the task of the first is done. Each with the index of its run.
 
     A failure tells more where somebody does the task, where some of its calls were right and some were not, and where
     it is short.
     """
+
+    def task_of(found: tuple[int, EpisodeRow]) -> tuple[str, str]:
+        return worlds[found[0]] if worlds else "", found[1].task_id
+
     every = [(i, row) for i, rows in enumerate(runs) for row in rows]
     counted = [(i, row) for i, row in every if row.infra_error is None]
     right = [(i, row) for i, row in counted if row.success]
-    done = {row.task_id for _, row in right}
+    done = {task_of(found) for found in right}
 
     def told_by(found: tuple[int, EpisodeRow]) -> tuple[object, ...]:
         share = _share(found[1])
-        return found[1].task_id not in done, not 0.0 < share < 1.0, share < 0.5, found[1].turns, *_place(found)
+        return task_of(found) not in done, not 0.0 < share < 1.0, share < 0.5, found[1].turns, *_place(found)
 
     wrong = sorted(((i, row) for i, row in counted if not row.success), key=told_by)
     first = wrong[:1]
-    task, run = (first[0][1].task_id, first[0][0]) if first else ("", 0)
-    others = [found for found in wrong if found[1].task_id != task]
+    task, run = (task_of(first[0]), first[0][0]) if first else (("", ""), 0)
+    others = [found for found in wrong if task_of(found) != task]
     second = ([found for found in others if found[0] != run and not told_by(found)[1]] or others)[:1]
-    right.sort(key=lambda found: (found[1].task_id != task, found[0] != run, -found[1].gold_calls, *_place(found)))
+    right.sort(key=lambda found: (task_of(found) != task, found[0] != run, -found[1].gold_calls, *_place(found)))
     picked = [*right[:1], *first, *second]
     for found in [*wrong, *right, *sorted(every, key=_place)]:
         if len(picked) < _WALKED and found not in picked:

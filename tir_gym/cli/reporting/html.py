@@ -40,17 +40,21 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --paper: #15171a; --soft: #1f2226; --line: #383d44;
   --dim: #a0a7b0; --good: #6fcf8b; --part: #e5b567; --bad: #ff8a80; --s0: #5cb3ef; --s1: #ff9e57; --s2: #4ccfa0;
   --s3: #e796c9; --s4: #e2c14a; --s5: #a3d6fa; --s6: #b79be6; --s7: #aab4b6; } }
+@media (max-width: 40rem) { th, td { padding-right: .7rem; } table { font-size: 14px; } }
 @media print { details:not([open]) { display: none; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
   margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; line-height: 1.3; } h2 { font-size: 1.15rem; margin-top: 2.4rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .4rem; }
-table { border-collapse: collapse; width: max-content; } th, td { text-align: left; padding: .2rem .8rem .2rem 0;
-  max-width: 20rem; vertical-align: top; border-bottom: 1px solid var(--line); }
-th { color: var(--dim); font-weight: 600; }
+table { border-collapse: collapse; max-width: 100%; } th, td { text-align: left; padding: .25rem 1rem .25rem 0;
+  max-width: 24rem; vertical-align: top; border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
+td:first-child:not(.n) { overflow-wrap: anywhere; min-width: 6.5rem; }
+th:last-child, td:last-child { padding-right: .2rem; }
+th { color: var(--dim); font-weight: 600; vertical-align: bottom; } td small { display: block; color: var(--dim); }
 td, pre, h1, h3, li { unicode-bidi: isolate; }
-th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; } td.best { font-weight: 700; }
+th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n { white-space: nowrap; } td.best { font-weight: 700; }
 .wide { overflow-x: auto; } p.dim { margin: .3rem 0; } .dim { color: var(--dim); } .good { color: var(--good); }
 .part { color: var(--part); } .bad { color: var(--bad); }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0; font: 13px/1.45 ui-monospace, monospace; }
@@ -79,6 +83,7 @@ def html(report: Report) -> str:
         *_about(report),
         "<h2>Figures</h2>",
         _table(tables.runs(report)),
+        f'<p class="dim">{tables.INTERVALS}</p>',
         *(_figures(run, open=not several) for run in report.runs),
         "<h2>Curves</h2>",
         legend([run.label for run in report.runs]),
@@ -88,7 +93,7 @@ def html(report: Report) -> str:
     if report.learning:
         parts += ["<h2>Learning curves</h2>", legend(report.training), *_learning(report)]
     if several:
-        parts += ["<h2>Who wins where</h2>", _table(tables.pairs(report)), *_divided(report)]
+        parts += ["<h2>Who wins where</h2>", *_pairs(report), *_divided(report)]
     parts += ["<h2>Hardest tasks</h2>", *_hardest(report), "<h2>Episodes, walked</h2>"]
     parts += [_example(report, example) for example in report.examples]
     parts += ["<h2>All tasks</h2>", _all_tasks(report)]
@@ -158,6 +163,11 @@ def _learning(report: Report) -> list[str]:
         if plots:
             parts.append(f'<details{state}><summary>{title}</summary><div class="plots">{drawn}</div></details>')
     return parts
+
+
+def _pairs(report: Report) -> list[str]:
+    table = tables.pairs(report)
+    return [_table(table), f'<p class="dim">{tables.PAIRS}</p>'] if table.rows else [f"<p>{tables.NO_PAIRS}</p>"]
 
 
 def _divided(report: Report) -> list[str]:
@@ -256,6 +266,8 @@ def _table(table: Table) -> str:
 def _cell(table: Table, row: int, column: int, value: Any) -> str:
     names = [*(["n"] if column in table.right else []), *(["best"] if (row, column) in table.best else [])]
     marked = f' class="{" ".join(names)}"' if names else ""
+    if isinstance(value, tables.Spread):
+        return f"<td{marked}>{_text(value.value)}<small>{_text(value.interval)}</small></td>"
     return f"<td{marked}>{_text(value)}</td>"
 
 

@@ -40,7 +40,9 @@ def markdown(report: Report) -> str:
         if section_of(plot.title) != SECTIONS[-1][0]:
             parts += [f"### {_text(plot.title)}", _table(tables.plot(plot))]
     if several:
-        parts += ["## Who wins where", _table(tables.pairs(report)), "### Tasks that divide them most"]
+        pairs = tables.pairs(report)
+        parts += ["## Who wins where", *([_table(pairs), tables.PAIRS] if pairs.rows else [tables.NO_PAIRS])]
+        parts.append("### Tasks that divide them most")
         parts.append(_table(tables.divided(report)) if tables.divided(report).rows else "None: all did the same.")
     hardest = tables.hardest(report)
     parts += ["## Hardest tasks", _table(hardest) if hardest.rows else "Every task was done in every attempt."]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tir_gym.cli.printing import count, number, percent
+from tir_gym.cli.printing import count, fixed, number, percent
 from tir_gym.cli.reporting import comparing
-from tir_gym.cli.walking import signed
 
 if TYPE_CHECKING:
     from tir_gym.cli.reporting.comparing import Cell, TaskLine
@@ -18,8 +17,22 @@ if TYPE_CHECKING:
     from tir_gym.metrics import Estimate
 
 DIFFER = "These runs differ in more than their agent; what follows from that is not the agent's doing."
+INTERVALS = "Intervals are 95%. Infrastructure failures are counted in no other figure."
+PAIRS = "Success and return: mean difference per task, with its 95% interval."
+NO_PAIRS = "No two of these runs have a task in common."
 _TOP = 12
 """Tasks listed as the hardest, and as the most divided."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A cell: a figure and its 95% interval."""
+
+    value: str
+    interval: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.interval})" if self.interval else self.value
 
 
 @dataclass(frozen=True)
@@ -58,39 +71,38 @@ def differing(report: Report) -> Table:
 def runs(report: Report) -> Table:
     """A line per run."""
     k = min((run.summary.k for run in report.runs), default=1)
-    estimates = ("run", "success", "95% interval", "return", "95% interval", "of the oracle's", f"pass^{k}")
-    heads = (*estimates, "turns", "tokens", "seconds", "infra failures")
+    heads = ("run", "success", "return", "of the oracle's", f"pass^{k}", "turns", "tokens", "seconds", "infra failures")
     rows = []
     for run in report.runs:
         figures = run.summary
         rows.append(
             (
                 run.label,
-                *_estimated(figures.success, percent),
-                *_estimated(figures.mean_return, number),
+                _spread(figures.success, percent),
+                _spread(figures.mean_return, _two),
                 percent(_value(figures.oracle_share)),
                 percent(_value(figures.pass_hat_k.get(k))),
-                number(figures.turns, 1),
-                number(figures.tokens, 0),
-                number(figures.seconds, 3),
+                fixed(figures.turns, 1),
+                fixed(figures.tokens, 0),
+                fixed(figures.seconds, 3),
                 figures.infra_failures,
             )
         )
-    return Table(heads, rows, right=(1, 3, 5, 6, 7, 8, 9, 10))
+    return Table(heads, rows, right=range(1, len(heads)))
 
 
 def pairs(report: Report) -> Table:
-    """Every run against every later one."""
-    heads = ("run", "against", "tasks", "better on", "worse on", "same on", "success", "95% interval", "return")
+    """Every run against every later one that has a task of its."""
+    heads = ("run", "against", "tasks", "better on", "worse on", "same on", "success", "return")
     rows = []
     for pair in report.pairs:
-        success, interval = _estimated(pair.success, lambda value: f"{value:+.1%}")
-        mean, spread = _estimated(pair.mean_return, signed)
         counts = (pair.tasks, pair.better, pair.worse, pair.equal)
-        rows.append(
-            (report.runs[pair.first].label, report.runs[pair.second].label, *counts, success, interval, mean, spread)
+        gains = (
+            _spread(pair.success, lambda value: f"{value:+.1%}"),
+            _spread(pair.mean_return, lambda value: f"{value:+.2f}"),
         )
-    return Table((*heads, "95% interval"), rows, right=(2, 3, 4, 5, 6, 8))
+        rows.append((report.runs[pair.first].label, report.runs[pair.second].label, *counts, *gains))
+    return Table(heads, rows, right=range(2, len(heads)))
 
 
 def divided(report: Report) -> Table:
@@ -104,7 +116,7 @@ def hardest(report: Report) -> Table:
     for line in comparing.hardest(report.lines, _TOP):
         done = f"{sum(cell.successes for cell in line.played)} of {sum(cell.attempts for cell in line.played)}"
         told = ", ".join(line.causes)
-        rows.append((line.task_id, line.gold_calls, done, number(line.mean_return), ", ".join(line.tags), told))
+        rows.append((line.name, line.gold_calls, done, _two(line.mean_return), ", ".join(line.tags), told))
     return Table(("task", "gold calls", "done", "mean return", "tags", "how it fails"), rows, right=(1, 2, 3))
 
 
@@ -112,7 +124,7 @@ def tasks(report: Report, lines: Sequence[TaskLine]) -> Table:
     """What each run did on each task; the winner is marked."""
     rows, best = [], set()
     for r, line in enumerate(lines):
-        rows.append((line.task_id, line.gold_calls, *(_cell(cell) for cell in line.cells)))
+        rows.append((line.name, line.gold_calls, *(_cell(cell) for cell in line.cells)))
         best |= {(r, 2 + winner) for winner in line.winners}
     labels = [run.label for run in report.runs]
     right = range(1, 2 + len(labels))
@@ -155,7 +167,7 @@ def ending(example: Example) -> str:
 
 
 def _cell(cell: Cell | None) -> str:
-    return "-" if cell is None else f"{cell.successes}/{cell.attempts}, {number(cell.mean_return, 2)}"
+    return "-" if cell is None else f"{cell.successes}/{cell.attempts}, {_two(cell.mean_return)}"
 
 
 def _point(point: Point | None, *, share: bool) -> str:
@@ -165,10 +177,14 @@ def _point(point: Point | None, *, share: bool) -> str:
     return f"{value} (n={point.n})"
 
 
-def _estimated(estimate: Estimate | None, show: Any) -> tuple[str, str]:
+def _spread(estimate: Estimate | None, show: Callable[[float], str]) -> Spread:
     if estimate is None:
-        return "-", "-"
-    return show(estimate.value), f"{show(estimate.low)} to {show(estimate.high)}"
+        return Spread("-", "")
+    return Spread(show(estimate.value), f"{show(estimate.low)} to {show(estimate.high)}")
+
+
+def _two(value: float) -> str:
+    return fixed(value, 2)
 
 
 def _value(estimate: Estimate | None) -> float | None:
