@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,6 +17,9 @@ from tir_gym.sandbox import MIB, Limits
 from tir_gym.sandboxes import make_sandbox
 from tir_gym.sandboxes.jail import JailSandbox, lease_slot
 from tir_gym.sandboxes.jail.pool import SlotPool, slots
+from tir_gym.sandboxes.jail.slot import start_slot
+from tir_gym.sandboxes.jail.tiers import choose
+from tir_gym.sandboxes.slotted import Slot
 
 QUICK = Limits(wall_seconds=60, cpu_seconds=1, memory=128 * MIB, processes=16, files=64, disk=4 * MIB, output=4096)
 
@@ -271,3 +276,56 @@ def test_the_pool_bounds_what_lives_and_replaces_what_died() -> None:
     for slot in (first, second, third):
         slot.close()
     pool.close()
+
+
+def one_slot() -> Slot:
+    return start_slot(QUICK, modules=(), tier=choose())
+
+
+def test_the_pool_s_bound_holds_for_callers_at_the_same_time() -> None:
+    pool = SlotPool(max_live=5, ready=0, patience=0.0)
+
+    def ask(_: int) -> Slot | None:
+        try:
+            return pool.lease("sort", one_slot)
+        except SandboxUnavailable:
+            return None
+
+    with ThreadPoolExecutor(40) as threads:
+        given = [slot for slot in threads.map(ask, range(40)) if slot is not None]
+    assert len(given) == pool.live() == 5
+    given[0].close()
+    given.append(pool.lease("sort", one_slot))
+    assert ask(0) is None
+    for slot in given:
+        slot.close()
+
+
+def test_a_start_that_fails_takes_no_room_in_the_pool() -> None:
+    pool = SlotPool(max_live=1, ready=0, patience=0.0)
+
+    def fail() -> Slot:
+        raise SandboxUnavailable("no slot today")
+
+    for _ in range(3):
+        with pytest.raises(SandboxUnavailable, match="no slot today"):
+            pool.lease("sort", fail)
+    pool.lease("sort", one_slot).close()
+
+
+def test_sandboxes_of_many_sorts_leave_no_crowd_of_unused_slots() -> None:
+    pool = SlotPool(max_unused=3)
+    made: list[Slot] = []
+
+    def start() -> Slot:
+        made.append(one_slot())
+        return made[-1]
+
+    for sort in range(8):
+        pool.lease(sort, start).close()
+    deadline = time.monotonic() + 60
+    while len(made) < 16 or sum(slot.alive for slot in made) > 3:
+        assert time.monotonic() < deadline, (len(made), sum(slot.alive for slot in made))
+        time.sleep(0.01)
+    pool.close()
+    assert not any(slot.alive for slot in made)
