@@ -624,6 +624,16 @@ def test_a_server_that_cannot_be_had(options: dict[str, Any], says: str) -> None
     sandbox.close()
 
 
+def test_a_server_is_named_in_one_line_whatever_its_arguments_are() -> None:
+    program = "import sys\nsys.exit(3)\n" + "# much more\n" * 100
+    sandbox = make_sandbox("mcp", command=sys.executable, args=["-c", program])
+    with pytest.raises(SandboxUnavailable, match=r"import sys sys\.exit\(3\)") as told:
+        sandbox.start()
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 300
+    sandbox.close()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -20,6 +20,7 @@ from tir_gym.sandboxes.mcp.tee import Tee
 
 _GOODBYE = 2.0
 """Seconds that a server has to take note of the end of a session."""
+_LONGEST_NAME = 60
 
 ServerObject: TypeAlias = Server[Any] | MCPServer
 
@@ -60,7 +61,8 @@ class Program:
 
     def __init__(self, command: Sequence[str], launch: Launch) -> None:
         about = next((arg for arg in command[1:] if not arg.startswith("-")), "")
-        self.name = " ".join(filter(None, (Path(command[0]).name, Path(about).name)))
+        about = " ".join(Path(about).name.split())[:_LONGEST_NAME]  # it may be a whole program: python -c "..."
+        self.name = " ".join(filter(None, (Path(command[0]).name, about)))
         self._launch = launch
 
     def connect(self, frame: int) -> Connection:
