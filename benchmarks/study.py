@@ -183,6 +183,9 @@ def run_one(asked: argparse.Namespace, policy: Path, arm: str, seed: int, length
             "rollout.context": 1024 if length in ("1-3", "3") else 2048,
             "advantage.estimator": estimator,
             "optim.lr": asked.lr,
+            "optim.schedule": "constant",  # a run ends by tokens
+            "optim.warmup": 0,
+            "optim.minibatches": 2,
             "eval.every": asked.every,
             "eval.tasks": asked.tasks,
             "checkpoint.every": asked.every,
@@ -254,11 +257,11 @@ def taught(asked: argparse.Namespace, length: str) -> Path:
 
     easy = lessons("1-3", 0.65, 3000)
     blank = made("blank", lambda part: make_policy(part, size=asked.size, envs=[ENV], env_options=easy.env_options))
-    first = made("1-3", lambda part: teach(blank, part, easy, SupervisedConfig(steps=asked.lessons)))
+    first = made("1-3", lambda part: teach(blank, part, easy, SupervisedConfig(asked.lessons, batch=32, warmup=50)))
     if length in ("1-3", "3"):
         return first
     steps = asked.lessons // 4
-    config = SupervisedConfig(steps=steps, lr=1e-3, warmup=steps // 5)
+    config = SupervisedConfig(steps, batch=32, lr=1e-3, warmup=steps // 5)
     return made(length, lambda part: teach(first, part, lessons(length, 0.9, 1000), config))
 
 

@@ -257,7 +257,7 @@ def taught(folder: Path, asked: argparse.Namespace) -> Path:
 
     make_policy(folder / "blank", size="1M", envs=[ENV])
     lessons = Lessons(ENV, options(asked))
-    teach(str(folder / "blank"), str(folder / "policy"), lessons, SupervisedConfig(steps=asked.lessons))
+    teach(str(folder / "blank"), str(folder / "policy"), lessons, SupervisedConfig(asked.lessons, batch=32, warmup=50))
     return folder / "policy"
 
 

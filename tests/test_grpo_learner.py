@@ -26,8 +26,11 @@ def policy(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("policy"))
 
 
+SETTINGS = ("rollout.context=256", "optim.schedule=constant", "optim.warmup=0", "optim.minibatches=2")
+
+
 def config_of(policy, *overrides):
-    return load_config(given={"policy": policy, "device": "cpu"}, overrides=["rollout.context=256", *overrides])
+    return load_config(given={"policy": policy, "device": "cpu"}, overrides=[*SETTINGS, *overrides])
 
 
 def sampled_logprobs(model, rows, **how):

@@ -322,10 +322,13 @@ _MATCHTIR: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "quick-cpu": {
         "device": "cpu",
-        "steps": 40,
+        "steps": 24,
         "env": {"options": {"hops": [1, 3], "branches": 1, "distractors": 1}},
         "rollout": {"max_tokens": 48, "context": 1024},
+        # Adam's first steps are as long as lr allows, and a policy that is sure of its tokens does not survive them.
+        "optim": {"lr": 3e-4, "schedule": "linear", "warmup": 3, "minibatches": 4},
         "model": {"micro_tokens": 4096, "share_beginning": True},
+        "eval": {"every": 8},
     },
     "gpu-small": {
         "steps": 200,

@@ -42,7 +42,7 @@ class Flaws:
     @classmethod
     def usual(cls) -> Flaws:
         """Those of the recipe: most of what takes two rounds or more is left a round short."""
-        return cls(stop_early=0.65, repeat=0.1)
+        return cls(stop_early=0.7, repeat=0.1)
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 class SupervisedConfig:
     """How to learn. The defaults are the recipe of a policy of 1M parameters, see `docs/training.md`."""
 
-    steps: int = 240
-    batch: int = 32
-    """Demonstrations of a step."""
+    steps: int = 400
+    batch: int = 16
+    """Demonstrations of a step. Copying is learned by steps more than by demonstrations."""
     lr: float = 3e-3
     """The highest learning rate: reached by a line in `warmup` steps, left by a cosine to a twentieth at the end."""
-    warmup: int = 50
+    warmup: int = 60
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
 
