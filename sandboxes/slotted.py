@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 from tir_gym.errors import InfrastructureError, SandboxDied, ToolError, UsageError
 from tir_gym.records import ToolCall, ToolResult
-from tir_gym.sandbox import Limits, Sandbox
+from tir_gym.sandbox import Limits, Sandbox, check_picture
 from tir_gym.tool import Injected, Toolkit
 
 log = logging.getLogger("tir_gym.sandbox")
@@ -141,6 +141,7 @@ class SlotSandbox(Sandbox, Injected):
             return picture
 
     def restore(self, snapshot: Picture) -> None:
+        check_picture(snapshot, Picture)
         with self._lock:
             if snapshot.slot is not None and snapshot.slot is self._slot and self._slot.alive:
                 reply = self.request("restore", changes=False, id=snapshot.id)

@@ -116,6 +116,16 @@ def test_options_that_cannot_be(kind: str, options: dict[str, Any], says: str) -
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize("kind", ["jail", "shell", "sql"])
+@pytest.mark.parametrize("picture", [None, "x", 3, object()])
+def test_what_is_no_picture_is_not_restored(kind: str, picture: Any) -> None:
+    with make_sandbox(kind) as sandbox:
+        before = sandbox.digest()
+        with pytest.raises(UsageError, match=r"restore\(.*give what snapshot\(\) of this sandbox"):
+            sandbox.restore(picture)
+        assert sandbox.digest() == before
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [

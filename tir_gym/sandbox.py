@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from tir_gym.errors import UsageError
 from tir_gym.records import Record, ToolCall, ToolResult, ToolSpec
 
 MIB = 1 << 20
@@ -135,3 +136,19 @@ class Sandbox(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_picture(snapshot: Any, kind: type) -> None:
+    """See that what is to be restored is a picture of such a sandbox.
+
+    Args:
+        snapshot: What the caller gave.
+        kind: The type of this kind's pictures.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not isinstance(snapshot, kind):
+        raise UsageError(
+            f"restore({snapshot!r:.80}): give what snapshot() of this sandbox, or of a fork of it, has returned"
+        )

@@ -11,7 +11,7 @@ from typing import Any
 
 from tir_gym.errors import InfrastructureError, ToolError, UsageError
 from tir_gym.records import ToolCall, ToolResult
-from tir_gym.sandbox import Limits, Sandbox
+from tir_gym.sandbox import Limits, Sandbox, check_picture
 from tir_gym.sandboxes.jail.sandbox import lease_slot
 from tir_gym.sandboxes.jail.tiers import Tier, choose
 from tir_gym.sandboxes.shell.shell import Shell
@@ -82,6 +82,7 @@ class ShellSandbox(Sandbox):
         return self._shell.tree
 
     def restore(self, snapshot: Tree) -> None:
+        check_picture(snapshot, dict)
         self._shell.tree = snapshot
         if snapshot is self._initial and not self._holding:
             self._shell.release()

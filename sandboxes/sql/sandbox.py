@@ -28,7 +28,7 @@ from tir_gym.errors import (
     UsageError,
 )
 from tir_gym.records import ToolCall, ToolResult
-from tir_gym.sandbox import Limits, Sandbox
+from tir_gym.sandbox import Limits, Sandbox, check_picture
 from tir_gym.sandboxes.jail.tiers import Tier
 from tir_gym.sandboxes.sql.image import Source, make_image
 from tir_gym.sandboxes.sql.session import GONE, Backend, Session, SessionLost, Statement
@@ -137,6 +137,7 @@ class SqlSandbox(Sandbox, Database):
         return self._log
 
     def restore(self, snapshot: Any) -> None:
+        check_picture(snapshot, tuple)
         self._log = snapshot
         if not self._log:
             self.close()

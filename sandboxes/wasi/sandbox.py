@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tir_gym.errors import MissingExtra, SandboxUnavailable
-from tir_gym.sandbox import Limits
+from tir_gym.sandbox import Limits, check_picture
 from tir_gym.sandboxes.jail.inside import wire
 from tir_gym.sandboxes.jail.slot import Slot
 from tir_gym.sandboxes.python import Mode, PythonSandbox
@@ -60,6 +60,7 @@ class WasiSandbox(PythonSandbox):
             return Picture(tuple(self._log), tree=tree)
 
     def restore(self, snapshot: Picture) -> None:
+        check_picture(snapshot, Picture)
         with self._lock:
             if snapshot.log and snapshot.log == tuple(self._log) and self._slot is not None and self._slot.alive:
                 return  # nothing was asked for since
