@@ -12,6 +12,7 @@ pytest.importorskip("transformers", reason="the extra 'train' is not installed: 
 from grpo_policy import random_rows, write_model  # noqa: E402
 
 from tir_gym.agents.checkpoints import load_tensors  # noqa: E402
+from tir_gym.agents.engines.parity import model_logprobs  # noqa: E402
 from tir_gym.agents.grpo.config import load_config  # noqa: E402
 from tir_gym.agents.grpo.grpo import update  # noqa: E402
 from tir_gym.agents.grpo.learner import Learner  # noqa: E402
@@ -21,7 +22,8 @@ PROCESSES = 2
 
 
 def config_of(policy):
-    overrides = ["optim.minibatches=1", "loss.kl=0.05", "loss.normalise=sequence", "model.micro_tokens=100"]
+    overrides = ["optim.minibatches=1", "optim.warmup=0", "optim.schedule=constant"]
+    overrides += ["loss.kl=0.05", "loss.normalise=sequence", "model.micro_tokens=100"]
     return load_config(given={"policy": policy, "device": "cpu"}, overrides=overrides)
 
 
@@ -76,7 +78,9 @@ def _member(rank, port, policy, folder):
     figures = []
     for step in range(STEPS):
         if step == 2:
-            weights, tensors = learner.weights(), learner.tensors()
+            weights = learner.weights()
+            model_logprobs(learner.model, [2, 3, 4])  # as the probe does before a checkpoint
+            tensors = learner.tensors()
             if rank == 0:
                 learner.save_policy(folder / "checkpoint" / "policy", weights)
                 torch.save(tensors, folder / "checkpoint" / "trainer.pt")

@@ -175,6 +175,7 @@ class Learner:
         else:
             from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
+            self.model.reshard()  # the probe's pass left the outermost parameters whole, which the optimiser's are not
             options = StateDictOptions(full_state_dict=True, cpu_offload=True)
             optimizer = get_optimizer_state_dict(self.model, self.optimizer, options=options)
         return {"optimizer": optimizer, "rng": torch.get_rng_state()}
