@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -627,3 +632,45 @@ def test_a_tokenizer_that_cannot_hold_a_conversation_is_refused(tmp_path: Path) 
         HuggingFaceTokenizer(plain, stop_ids=[2])
     with pytest.raises(UsageError, match="no such folder here, and no tokenizer"):
         HuggingFaceTokenizer.load(tmp_path / "nothing")
+
+
+HOST = """
+import multiprocessing, sys, time
+from tir_gym.agents.engines.orphans import Keeper
+
+if __name__ == "__main__":
+    keeper = Keeper()
+    with keeper.children():
+        child = multiprocessing.get_context(sys.argv[1]).Process(target=time.sleep, args=(600,))
+        child.start()
+        print(child.pid, keeper._process.pid, flush=True)
+        while sys.argv[2] == "starting":
+            time.sleep(1)
+    input()
+    keeper.close()
+    child.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can do it")
+@pytest.mark.parametrize(("start", "end"), [("fork", "killed"), ("spawn", "starting"), ("fork", "closed")])
+def test_what_an_engine_starts_ends_with_its_host(start: str, end: str, tmp_path: Path) -> None:
+    """Killed at work, killed while it starts, closed."""
+    (tmp_path / "host.py").write_text(HOST)
+    command = [sys.executable, str(tmp_path / "host.py"), start, end]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        child, keeper = map(int, host.stdout.readline().split())
+        handle = os.pidfd_open(child)
+        try:
+            held = Path(f"/proc/{keeper}/fdinfo")
+            while not any(f"Pid:\t{child}\n" in each.read_text() for each in held.iterdir()):
+                time.sleep(0.02)
+            host.communicate("end\n") if end == "closed" else host.kill()
+            assert select.select([handle], [], [], 20)[0], "the child still runs"
+            assert host.wait(timeout=20) == (0 if end == "closed" else -signal.SIGKILL)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+            host.kill()

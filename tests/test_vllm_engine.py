@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,12 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 import torch
 from tiny_model import save, tiny_model, tiny_tokenizer
 
+from tir_gym.agents.checkpoints import checkpoints
 from tir_gym.agents.engines import ParityError, ServerEngine, VllmEngine, check_parity
+from tir_gym.agents.engines.loading import load_causal_lm
 from tir_gym.agents.engines.parity import model_logprobs
+from tir_gym.agents.grpo.log import read_metrics
+from tir_gym.agents.policies import Lessons, SupervisedConfig, make_policy, teach
 from tir_gym.dialects import get_dialect
 from tir_gym.envs.lookup import LookupEnv
 from tir_gym.errors import UsageError
@@ -116,6 +123,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     """vLLM's server: base URL, folder of the model, the model."""
     model = tiny_model(5, context=1024)
     folder = save(tmp_path_factory.mktemp("served"), model)
+    with serving(folder, "--logprobs-mode", "processed_logprobs", *TOOL_PARSER) as url:
+        yield url, folder, model
+
+
+TOOL_PARSER = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """vLLM's server of the model in a folder, as `docs/training.md` says; its base URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,16 +140,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
         *("--served-model-name", "tiny", "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--max-model-len", "1024", "--enforce-eager", "--max-num-seqs", "32"),
-        *("--logprobs-mode", "processed_logprobs"),
-        *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
     ]
     log = folder / "server.log"
     environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
     with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        server = subprocess.Popen([*command, *options], stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         _wait(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}/v1", folder, model
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.terminate()
         try:
@@ -246,3 +261,139 @@ def learn(model: Any, prompt: list[int], answer: list[int]) -> None:
         if loss.item() < 0.01:
             return
     raise AssertionError(f"the model has not learned its call: loss {loss.item():.3f}")
+
+
+# Training, by the command line, in processes of its own.
+
+EASY = {"hops": 1, "branches": 1, "distractors": 0}
+SETTINGS = (
+    *("--env", "tir_gym/Lookup-v0", "env.options={hops=1, branches=1, distractors=0}", "deterministic=false"),
+    *("rollout.prompts=4", "rollout.group=4", "rollout.max_tokens=32", "eval.every=1", "eval.tasks=4"),
+    *("optim.minibatches=2", "optim.warmup=0", "checkpoint.every=1", "log.tensorboard=false"),
+)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that calls tools, made and taught here."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("made")
+    make_policy(folder / "blank", size="0.2M", envs=["tir_gym/Lookup-v0"], env_options=EASY, conversations=50)
+    lessons = Lessons("tir_gym/Lookup-v0", EASY, count=400)
+    teach(folder / "blank", folder / "policy", lessons, SupervisedConfig(steps=60, batch=16, warmup=10))
+    return folder / "policy"
+
+
+def training(*words: object) -> list[str]:
+    return [str(Path(sys.executable).with_name("tir-gym")), "train", *map(str, words), "--json"]
+
+
+def trained(*words: object) -> dict[str, Any]:
+    """What `tir-gym train --json` prints: one document, whatever the engine has to say."""
+    done = subprocess.run(training(*words), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def curve(run: Path) -> list[dict[str, float]]:
+    """The figures of a run, once they say that each step was sampled from the very weights that then learned."""
+    lines = read_metrics(run / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(len(lines)))
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+    for line in lines[1:]:
+        assert line["engine_gap"] < 1e-4  # nats: before the first update the ratio of every token is 1
+        assert line["staleness"] == 0  # turns carry the version of the step
+        assert line["infra_failures"] == 0
+        assert line["turns"] > 1  # with what tools say between
+        assert 0 <= line["success"] <= 1
+        assert line["updates"] == 2
+        assert line["loss"] != 0
+    return lines
+
+
+def state(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((checkpoints(run)[-1] / "state.json").read_text())
+    return found
+
+
+def moved(run: Path, policy: Path) -> float:
+    """How far the trained policy is from the one that it began with."""
+    before, after = load_causal_lm(policy).state_dict(), load_causal_lm(run / "policy").state_dict()
+    return max(float((before[name] - after[name]).abs().max()) for name in before)
+
+
+def test_training_with_vllm_in_process_survives_a_kill(policy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    engine = ("rollout.engine=vllm", "rollout.options={enforce_eager=true}")
+    begun = subprocess.Popen(
+        training(policy, *SETTINGS, *engine, "steps=1000", "--out", run),
+        stdout=subprocess.DEVNULL,
+        stderr=(tmp_path / "begun.log").open("wb"),
+    )
+    try:
+        while len(checkpoints(run)) < 2:
+            assert begun.poll() is None, (tmp_path / "begun.log").read_text(errors="replace")[-3000:]
+            time.sleep(0.1)
+        engines = children(begun.pid)
+        assert engines
+    finally:
+        begun.kill()
+    assert begun.wait() == -signal.SIGKILL
+    for pid in engines:  # nothing keeps the memory that the next run needs
+        ended(pid)
+
+    done = state(run)["step"]
+    document = trained("--resume", "--out", run, f"steps={done + 2}")
+    assert document["figures"]["step"] == done + 2
+    print("training in process:", document["figures"])
+    assert len(curve(run)) == done + 3
+    assert state(run)["weight_version"] == done + 2
+    assert 1e-4 < moved(run, policy) < 1
+
+
+def test_training_with_a_server_leaves_it_the_last_weights(policy: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    async def version_there(url: str, folder: Path) -> None:
+        async with ServerEngine("tiny", url) as engine:
+            await check_parity(engine, load_causal_lm(folder))
+
+    async def restart(url: str) -> None:
+        """What a server samples from that is started anew."""
+        async with ServerEngine("tiny", url) as engine:
+            await engine.update(policy, 0)
+
+    with serving(policy) as url:
+        engine = ("rollout.engine=server", f'rollout.urls=["{url}"]', "rollout.model=tiny")
+        document = trained(policy, *SETTINGS, *engine, "steps=2", "--out", run)
+        print("training with a server:", document["figures"])
+        assert len(curve(run)) == 3
+        asyncio.run(version_there(url, run / "policy"))
+        first = moved(run, policy)
+
+        asyncio.run(restart(url))
+        trained("--resume", "--out", run, "steps=3")
+        assert len(curve(run)) == 4
+        assert state(run)["weight_version"] == 3
+        asyncio.run(version_there(url, run / "policy"))
+        assert 1e-4 < first != moved(run, policy)
+        assert not (run / "weights").exists()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that another has started, and those that these have."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    own = [int(child) for task in tasks for child in task.read_text().split()]
+    return own + [further for child in own for further in children(child)]
+
+
+def ended(pid: int) -> None:
+    for _ in range(300):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} is still there")

@@ -7,6 +7,7 @@ log-probabilities are those of what was sampled from (`processed_logprobs`), so 
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tir_gym.agents.engines.engine import Weights
+from tir_gym.agents.engines.orphans import Keeper
 from tir_gym.agents.engines.server import check_logprobs
 from tir_gym.agents.engines.turnstile import Turnstile
 from tir_gym.errors import ContextFull, InfrastructureError, MissingExtra, UsageError
@@ -36,28 +38,39 @@ class VllmEngine:
     Raises:
         MissingExtra: vLLM is not installed.
         UsageError: vLLM refuses the model or an option.
+        InfrastructureError: It does not start.
     """
 
     deterministic = False
     """What is batched together changes its last bits."""
 
     def __init__(self, folder: str | Path, *, send_seed: bool = True, weight_version: int = 0, **options: Any) -> None:
+        # What vLLM tells of itself is a hundred lines, on the stream where our callers print what is asked of them.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         try:
             from vllm import AsyncEngineArgs
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise MissingExtra("the engine 'vllm' needs vLLM: pip install 'tir-gym[vllm]'") from error
+        self._keeper = Keeper()
         try:
-            arguments = AsyncEngineArgs(model=str(folder), logprobs_mode="processed_logprobs", **options)
-            self._engine = AsyncLLM.from_engine_args(arguments)
-        except (TypeError, ValueError, OSError) as error:
-            raise UsageError(f"vLLM cannot run {folder} so: {error}") from error
+            quiet = {"use_tqdm_on_load": False, **options}  # a bar for every update
+            arguments = AsyncEngineArgs(model=str(folder), logprobs_mode="processed_logprobs", **quiet)
+            with self._keeper.children():
+                self._engine: Any = AsyncLLM.from_engine_args(arguments)
+        except BaseException as error:
+            self._keeper.close()
+            if isinstance(error, TypeError | ValueError | OSError):
+                raise UsageError(f"vLLM cannot run {folder} so: {error}") from error
+            if isinstance(error, RuntimeError):  # its processes have said why
+                raise InfrastructureError(f"vLLM did not start: {error}", kind="engine_broke") from error
+            raise
         self.weight_version = weight_version
         self._send_seed = send_seed
         self._context = int(self._engine.model_config.max_model_len)
         self._turnstile = Turnstile()
         self._numbers = itertools.count()
-        self._closed = False
 
     async def generate(
         self, prompt_ids: Sequence[int] | NDArray[np.int32], params: SamplingParams, *, key: str | None = None
@@ -123,9 +136,10 @@ class VllmEngine:
 
     async def close(self) -> None:
         """End vLLM's processes."""
-        if not self._closed:
-            self._closed = True
-            self._engine.shutdown()
+        engine, self._engine = self._engine, None  # else it would end itself once more, after Python's own modules
+        if engine is not None:
+            engine.shutdown()
+            self._keeper.close()
 
     async def __aenter__(self) -> VllmEngine:
         return self
@@ -145,13 +159,12 @@ class VllmEngine:
         from vllm import SamplingParams as VllmParams
         from vllm.sampling_params import RequestOutputKind
 
-        if self._closed:
-            raise InfrastructureError("the engine is closed", kind="engine_closed")
+        engine = self._opened()
         params = VllmParams(detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **asked)
         name = f"tir-gym-{next(self._numbers)}"
         try:
             last = None
-            async for output in self._engine.generate({"prompt_token_ids": prompt}, params, name):
+            async for output in engine.generate({"prompt_token_ids": prompt}, params, name):
                 last = output
         except ValueError as error:
             raise UsageError(f"vLLM refuses the turn: {error}") from error
@@ -162,11 +175,17 @@ class VllmEngine:
         return last
 
     async def _reload(self, folder: str | Path) -> None:
+        engine = self._opened()
         try:
-            await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-            await self._engine.reset_prefix_cache()
+            await engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+            await engine.reset_prefix_cache()
         except Exception as error:
             raise InfrastructureError(f"vLLM could not load new weights: {error}", kind="engine_broke") from error
+
+    def _opened(self) -> Any:
+        if self._engine is None:
+            raise InfrastructureError("the engine is closed", kind="engine_closed")
+        return self._engine
 
 
 def _save(weights: Weights, folder: Path) -> None:

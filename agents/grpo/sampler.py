@@ -93,7 +93,8 @@ class Sampler:
         learner.most(0)  # nobody samples from a server before it has them
         for engine in self._engines:
             await check_parity(engine, learner.model, tolerance=_TOLERANCE[self._config.model.precision])
-        shutil.rmtree(folder, ignore_errors=True)
+        if learner.rank == 0:
+            shutil.rmtree(folder.parent, ignore_errors=True)
 
     def publish(self) -> Path:
         """Write the trained policy, with its tokenizer, where the run ends. All processes must call it."""
@@ -155,16 +156,24 @@ def _engines(config: GrpoConfig, learner: Learner, shared: bool, version: int) -
         _refuse_unknown(LocalEngine, rollout.options)
         if shared:
             return [LocalEngine(learner.model, **options)]
-        dtype = "bfloat16" if config.model.precision == "bf16" else "float32"
-        return [LocalEngine.load(config.policy, device=str(learner.device), dtype=dtype, **options)]
+        return [LocalEngine.load(config.policy, device=str(learner.device), dtype=_dtype(config), **options)]
     if rollout.engine == "vllm":
         from tir_gym.agents.engines import VllmEngine
 
-        return [VllmEngine(config.policy, **{"seed": seed, **rollout.options})]
+        # vLLM would choose by itself: half precision also for float32 weights, and room for the model's whole context.
+        most = getattr(learner.model.config.get_text_config(), "max_position_embeddings", rollout.context)
+        room = min(rollout.context, most)
+        fitting = {"dtype": _dtype(config), "max_model_len": room, "max_num_seqs": rollout.concurrency}
+        return [VllmEngine(config.policy, **{"seed": seed, **fitting, **rollout.options})]
     from tir_gym.agents.engines import ServerEngine
 
     _refuse_unknown(ServerEngine, rollout.options)
     return [ServerEngine(rollout.model or config.policy, url, **rollout.options) for url in rollout.urls]
+
+
+def _dtype(config: GrpoConfig) -> str:
+    """The precision in which an engine computes what the learner does."""
+    return "bfloat16" if config.model.precision == "bf16" else "float32"
 
 
 def _refuse_unknown(engine: type, options: dict[str, Any]) -> None:
