@@ -566,6 +566,66 @@ def test_the_second_filter_keeps_to_its_own_process(machine: str) -> None:
         assert verdict(program, arch, table["setpriority"], (2, 0)) == refuse
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_lets_nobody_limit_or_slow_the_supervisor(machine: str) -> None:
+    arch, table = seccomp.ARCHITECTURES[machine], numbers(machine)["allowed"]
+    program = seccomp.program(machine)
+    allow, refuse = seccomp.ALLOW, seccomp.ERRNO | 1
+    for pid in (0, 1, 2):
+        for name in seccomp.OF_ANOTHER:
+            assert verdict(program, arch, table[name], (pid,)) == (refuse if pid == 1 else allow), name
+        assert verdict(program, arch, table["setpriority"], (0, pid)) == (refuse if pid == 1 else allow)
+    assert verdict(program, arch, table["setpriority"], (2, 0)) == refuse
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_a_notebook_limits_nobody_but_itself_and_not_how_many_processes_it_has(machine: str) -> None:
+    arch, table = seccomp.ARCHITECTURES[machine], numbers(machine)["allowed"]
+    program = seccomp.fixed_processes(machine)
+    allow, refuse = seccomp.ALLOW, seccomp.ERRNO | 1
+    for name in seccomp.OF_ANOTHER:
+        assert verdict(program, arch, table[name], (0, 7, 8)) == allow, name
+        assert verdict(program, arch, table[name], (2, 7, 8)) == refuse, name
+    assert verdict(program, arch, table["prlimit64"], (0, 6, 0)) == allow
+    assert verdict(program, arch, table["prlimit64"], (0, 6, 8)) == refuse
+
+
+OTHERS = """
+import os, resource
+for change in (
+    lambda pid: resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3)),
+    lambda pid: resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20)),
+    lambda pid: os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))}),
+    lambda pid: os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0)),
+    lambda pid: os.setpriority(os.PRIO_PROCESS, pid, 19),
+    lambda pid: os.setpriority(os.PRIO_USER, 0, 19),
+):
+    for pid in PIDS:
+        try:
+            change(pid)
+        except (PermissionError, ProcessLookupError):
+            continue
+        print(change, pid)
+"""
+
+
+@pytest.mark.parametrize("mode", ["fresh", "session"])
+def test_the_supervisor_cannot_be_limited_or_slowed(slot: Slot, mode: str) -> None:
+    assert out(slot, OTHERS.replace("PIDS", "[1]"), mode) == ""
+    assert out(slot, "print(6 * 7)", mode) == "42\n"
+
+
+def test_snapshots_cannot_be_limited_or_slowed(slot: Slot) -> None:
+    limits = (
+        "import os, resource; print(resource.getrlimit(resource.RLIMIT_NOFILE), os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    before = out(slot, f"{limits}; x = 1", "session")
+    id = slot.request("snapshot")["id"]
+    assert out(slot, OTHERS.replace("PIDS", "sorted(set(range(1, 40)) - {os.getpid()})"), "session") == ""
+    assert slot.request("restore", id=id)["lost"] is False
+    assert out(slot, f"{limits}; assert x == 1", "session") == before
+
+
 def test_the_kernel_takes_the_filter_that_is_tested(slot: Slot) -> None:
     """The same verdicts, from the kernel: a socket pair works, a socket does not."""
     code = (

@@ -9,12 +9,14 @@ also remembers which numbers always pass, so an ordinary call costs next to noth
 - `ioctl` knows a handful of harmless requests; the rest is "not a terminal".
 - `mknod` makes pipes and files, no devices.
 - `setsockopt` may ask for credentials, which the supervisor needs, and nothing else.
+- `prlimit64` and what else limits or slows another process leave process 1 alone, which is the supervisor.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
@@ -30,6 +32,7 @@ X32 = 0x40000000
 
 NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 AF_UNIX, SOCK_STREAM = 1, 1
+PRIO_USER = 2
 S_IFMT, S_IFIFO, S_IFREG = 0o170000, 0o010000, 0o100000
 SOL_SOCKET, SO_PASSCRED = 1, 16
 # Terminal and file requests that programs make to find out what they talk to: TCGETS, TCSETS*, TIOCGPGRP, TIOCSPGRP,
@@ -75,6 +78,16 @@ def program(machine: str, *, landlock: bool = False, network: bool = False) -> b
         leaves[number] = (refuse,)
     for name, number in table["examined"].items():
         leaves[number] = _examined(name)
+    for name in OF_ANOTHER:
+        leaves[table["allowed"][name]] = (_argument(0), _step(EQUAL, 1, 0, 1), refuse, _return(ALLOW))
+    whole_user = (_argument(0), _step(EQUAL, PRIO_USER, 2, 0))
+    leaves[table["allowed"]["setpriority"]] = (
+        *whole_user,
+        _argument(1),
+        _step(EQUAL, 1, 0, 1),
+        refuse,
+        _return(ALLOW),
+    )
     if landlock:
         for name in LANDLOCK:
             leaves[table["absent"][name]] = (_return(ALLOW),)
@@ -99,11 +112,7 @@ def second(machine: str, *, signals: bool, attributes: bool) -> bytes:
     """
     table = numbers(machine)["allowed"]
     refuse, nothing = _return(ERRNO | errno.EPERM), _return(ERRNO)
-    leaves: dict[int, tuple[bytes, ...]] = {}
-    for name in OF_ANOTHER:
-        leaves[table[name]] = (_argument(0), _step(EQUAL, 0, 1, 0), refuse, _return(ALLOW))
-    process = (_argument(0), _step(EQUAL, 0, 1, 0), refuse)
-    leaves[table["setpriority"]] = (*process, _argument(1), _step(EQUAL, 0, 1, 0), refuse, _return(ALLOW))
+    leaves = _itself_alone(table)
     owning = (_step(EQUAL, command, len(OWNING) - n, 0) for n, command in enumerate(OWNING))
     leaves[table["fcntl"]] = (_argument(1), *owning, _return(ALLOW), refuse)
     for name in WATCHING + (() if signals else SIGNALLING):
@@ -116,8 +125,9 @@ def second(machine: str, *, signals: bool, attributes: bool) -> bytes:
     return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (_return(ALLOW),)))])
 
 
+@functools.cache
 def fixed_processes(machine: str) -> bytes:
-    """A further filter, for a notebook: it cannot change how many processes it may have.
+    """A further filter, for a notebook: it cannot change how many processes it may have, nor limit or slow snapshots.
 
     Its hard limit lies above its soft one, because the supervisor, which has no privilege to raise a hard one, has to
     make room for each snapshot.
@@ -129,8 +139,10 @@ def fixed_processes(machine: str) -> bytes:
     refuse, allow = _return(ERRNO | errno.EPERM), _return(ALLOW)
     high = _step(LOAD, ARGUMENTS + 8 * 2 + 4)
     asks = (_argument(2), _step(EQUAL, 0, 0, 2), high, _step(EQUAL, 0, 1, 0))  # no new limit: a question, no change
+    itself = (_argument(0), _step(EQUAL, 0, 1, 0), refuse)
     leaves = {
-        table["prlimit64"]: (_argument(1), _step(EQUAL, RLIMIT_NPROC, 0, 5), *asks, refuse, allow),
+        **_itself_alone(table),
+        table["prlimit64"]: (*itself, _argument(1), _step(EQUAL, RLIMIT_NPROC, 0, 5), *asks, refuse, allow),
         table["setrlimit"]: (_argument(0), _step(EQUAL, RLIMIT_NPROC, 0, 1), refuse, allow),
     }
     return b"".join([_step(LOAD, NUMBER), *_search(_borders(leaves, (allow,)))])
@@ -158,16 +170,29 @@ def install(instructions: bytes) -> None:
         OSError: The kernel has no filters, or refuses this one.
     """
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    buffer = ctypes.create_string_buffer(instructions, len(instructions))
-    described = struct.pack("@HxxxxxxQ", len(instructions) // 8, ctypes.addressof(buffer))
+    described = struct.pack("@HxxxxxxQ", len(instructions) // 8, _address(instructions))
     # By prctl and not by seccomp(2), which the filter itself does not let through, so that a second one can be laid on.
-    described_at = ctypes.create_string_buffer(described, len(described))
-    kernel.prctl(kernel.PR_SET_SECCOMP, 2, ctypes.addressof(described_at))
+    kernel.prctl(kernel.PR_SET_SECCOMP, 2, _address(described))
+
+
+def _address(data: bytes) -> int:
+    """Where the kernel finds them. Not by a buffer of ctypes', which makes a class for each length."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def machine() -> str:
     """This machine's name, as the tables are keyed."""
     return os.uname().machine
+
+
+def _itself_alone(table: dict[str, int]) -> dict[int, tuple[bytes, ...]]:
+    """Rules by which a process limits and slows itself and no other one."""
+    refuse, allow = _return(ERRNO | errno.EPERM), _return(ALLOW)
+    process = (_argument(0), _step(EQUAL, 0, 1, 0), refuse)
+    return {
+        **{table[name]: (*process, allow) for name in OF_ANOTHER},
+        table["setpriority"]: (*process, _argument(1), _step(EQUAL, 0, 1, 0), refuse, allow),
+    }
 
 
 def _borders(leaves: dict[int, tuple[bytes, ...]], otherwise: tuple[bytes, ...]) -> list[tuple[int, tuple[bytes, ...]]]:
