@@ -66,9 +66,9 @@ def load(names: list[str]) -> None:
 
 def make_supervisor(sent: dict[str, Any], reads: int, writes: int) -> Any:
     """The jail's, told where it finds itself: in a place that is walled in already."""
-    files, kernel, seccomp, starting, supervisor, wire = (
+    files, interpreter, kernel, seccomp, starting, supervisor, wire = (
         importlib.import_module(f"{PACKAGE}.{name}")
-        for name in ("files", "kernel", "seccomp", "starting", "supervisor", "wire")
+        for name in ("files", "interpreter", "kernel", "seccomp", "starting", "supervisor", "wire")
     )
     if os.path.exists(sent["kept"]):
         with open(sent["kept"], "rb") as file:
@@ -86,6 +86,7 @@ def make_supervisor(sent: dict[str, Any], reads: int, writes: int) -> Any:
     gc.collect()
     gc.freeze()
     gc.disable()  # a collection in a fork would copy every page that holds an object
+    interpreter.sow(0)
     return supervisor.Supervisor(wire.Channel(reads, writes), place, sent["limits"])
 
 

@@ -27,7 +27,8 @@ START_SECONDS = 120.0
 """For importing the modules; large ones take a while on a busy machine."""
 LARGEST_ANSWER = 1 << 20
 
-# Nothing of the host's environment reaches the inside; threads of numerical libraries would not survive a fork.
+# Nothing of the host's environment reaches the inside. Threads of numerical libraries would not survive a fork, and
+# each fork would bind for itself what is not bound now.
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/",
@@ -38,6 +39,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "LD_BIND_NOW": "1",
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 

@@ -1,12 +1,13 @@
 """Into namespaces of one's own, and out of every privilege.
 
 Started by root, a slot first becomes a user of its own that nobody else is, or the limit on processes would not hold
-and files of root would stand open. Numbers of users: see `free_user`. The number is reserved as long as the slot lives
+and files of root would stand open. Numbers of users: see `users`. The number is reserved as long as the slot lives
 by a local socket with its name, which ends with the process whatever happens.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 
@@ -19,16 +20,14 @@ _HIGHEST = 2_000_000_000
 def free_user(seed: int) -> tuple[int, socket.socket]:
     """A user number that no other slot on this machine has, and what reserves it until it is closed.
 
-    Numbers are the 65,536 from 2,000,000,000 on; where the machine maps fewer users (in a container), the upper half
-    of what it maps.
-
     Args:
         seed: Where to begin looking.
 
     Raises:
         OSError: All are taken, or there is no room for them.
     """
-    first, count = _range()
+    numbers = users()
+    first, count = numbers.start, len(numbers)
     for step in range(count):
         user = first + (seed + step) % count
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -49,16 +48,12 @@ def become(user: int) -> None:
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # changing the user made /proc/self root's, and it is needed yet
 
 
-def namespaces(inside: int) -> None:
+def namespaces() -> None:
     """Leave the host's users, mounts, network, names and messages; the next child is alone in a process namespace.
-
-    Args:
-        inside: What this user is called inside.
 
     Raises:
         OSError: The kernel does not allow it.
     """
-    user, group = os.getuid(), os.getgid()
     kernel.unshare(
         kernel.CLONE_NEWUSER
         | kernel.CLONE_NEWNS
@@ -68,6 +63,19 @@ def namespaces(inside: int) -> None:
         | kernel.CLONE_NEWUTS
         | kernel.CLONE_NEWCGROUP
     )
+
+
+def name_user(inside: int, user: int, group: int) -> None:
+    """Say what the user of this namespace, whom nobody in it knows yet, is called inside.
+
+    Args:
+        inside: Number of user and group inside.
+        user: On the host.
+        group: On the host.
+
+    Raises:
+        OSError: The kernel does not allow it.
+    """
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{inside} {user} 1"),
@@ -86,14 +94,23 @@ def own_host_pid() -> int:
     return int(os.readlink("/proc/self"))
 
 
-def _range() -> tuple[int, int]:
+@functools.cache
+def users() -> range:
+    """The user numbers that slots take, where root starts them.
+
+    They are the 65,536 from 2,000,000,000 on; where the machine maps fewer users (in a container), the upper half of
+    what it maps.
+
+    Raises:
+        OSError: There is no room for them.
+    """
     with open("/proc/self/uid_map") as file:
         extents = [[int(number) for number in line.split()] for line in file]
     for first, _, count in extents:
         if first <= _HIGHEST and first + count >= _HIGHEST + _USERS:
-            return _HIGHEST, _USERS
+            return range(_HIGHEST, _HIGHEST + _USERS)
     first, _, count = max(extents, key=lambda extent: extent[2])
     half = min(count // 2, _USERS)
     if half == 0:
         raise OSError("this machine maps no users beside root")
-    return first + count - half, half
+    return range(first + count - half, first + count)

@@ -100,7 +100,7 @@ def start(view: View, extra: list[Shown], host: socket.socket) -> tuple[Place, i
         bound = asking.Bound() if lock is None else None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         janitor = os.getpid()
-        pid = os.fork()
+        pid = kernel.fork()
     except BaseException:
         shutil.rmtree(base, ignore_errors=True)
         raise

@@ -86,6 +86,12 @@ def fork_sibling() -> int:
     return _checked(int(_python.syscall(*arguments)), "clone")
 
 
+def collapse(begin: int, size: int) -> None:
+    """Put memory into large pages now, where the kernel can and there is something in it."""
+    madv_collapse = 25
+    _libc.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), madv_collapse)
+
+
 def unshare(flags: int) -> None:
     """`unshare(2)`: new namespaces."""
     _checked(int(_libc.unshare(ctypes.c_int(flags))), "unshare")

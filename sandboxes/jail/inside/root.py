@@ -36,8 +36,8 @@ class Kept(NamedTuple):
     """Another tmpfs, for what snapshots save."""
 
 
-def build(view: View, extra: list[Shown], *, disk: int, files: int) -> Kept:
-    """Make the root and enter it. Needs a mount namespace of its own with the rights in it.
+def build(view: View, extra: list[Shown], *, disk: int, files: int) -> None:
+    """Make the root, all but what only process 1 can. Needs a mount namespace of its own with the rights in it.
 
     Args:
         view: What to show of the host.
@@ -68,6 +68,15 @@ def build(view: View, extra: list[Shown], *, disk: int, files: int) -> Kept:
             file.write(content)
     _devices(root)
     _disk(root, disk, files)
+
+
+def enter() -> Kept:
+    """Go into the root that has been built, as process 1 of the namespace whose processes are to be seen in it.
+
+    Raises:
+        OSError: See `build`.
+    """
+    root = _base()
     kept = Kept(_hidden_proc(root), _vault(root))
     _visible_proc(root)
     kernel.pivot(root)

@@ -16,13 +16,17 @@ LARGEST_REQUEST = 256 << 20
 """Bytes that a slot reads of one request at most."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
 class Broken(Exception):
     """What was read is no frame, or is longer than allowed, or ended in the middle."""
 
 
 def frame(message: dict[str, Any]) -> bytes:
     """The bytes of one message."""
-    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    body = _encode(message).encode("ascii")
     return LENGTH.pack(len(body)) + body
 
 
@@ -33,7 +37,7 @@ def parse(body: bytes | bytearray) -> dict[str, Any]:
         Broken: It is not a JSON object.
     """
     try:
-        message = json.loads(body)
+        message = _decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise Broken(f"not JSON: {error}") from error
     if not isinstance(message, dict):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import random
 import signal
 import socket
 import struct
 import sys
 from typing import Any, NoReturn
 
-from . import enter, fenced, kernel, root, seccomp, view
+from . import enter, fenced, interpreter, kernel, layout, root, seccomp, view
 from .starting import Place
 from .supervisor import Supervisor
 from .wire import LENGTH, Broken, Channel, frame, parse
@@ -41,6 +42,7 @@ class Zygote:
         if terms is None:
             os._exit(0)
         try:
+            room = layout.make_room()
             self._import(terms["modules"])
             own_root = terms["tier"] == "A"
             self._view = view.look(terms["cover"], view.moved() if own_root else {})
@@ -48,10 +50,17 @@ class Zygote:
                 view.tell_modules()
             self._gathering_fault = self._gather(own_root)
             self._filters = seccomp.program(seccomp.machine(), landlock=not own_root)
+            seccomp.fixed_processes(seccomp.machine())  # kept, for all notebooks
         except Exception as error:
             self._control.sendall(frame({"error": str(error), "module": getattr(error, "module", None)}))
             os._exit(1)
+        # What all forks would do is done here: each would have a copy of every page that it writes to.
+        os.environ.clear()
+        os.environ.update(_environment())
+        interpreter.sow(0)
         gc.collect()
+        self._filling = (room, layout.fill_gaps())
+        layout.large_pages()
         gc.freeze()
         gc.disable()  # a collection in a fork would copy every page that holds an object
         self._control.sendall(frame({"ready": True, "pid": os.getpid()}))
@@ -64,7 +73,7 @@ class Zygote:
                 os._exit(0)
             if not fds:
                 continue
-            if os.fork() == 0:
+            if kernel.fork() == 0:
                 self._start(request, fds[0])
             for fd in fds:
                 os.close(fd)
@@ -90,6 +99,7 @@ class Zygote:
                 self._view = self._view._replace(shown=view.gather(self._view.shown))
             else:
                 fenced.reach(self._view.shown)
+            enter.users()  # kept, for all slots
         except OSError as error:
             return str(error)  # in a container; the paths themselves may do, and if not the slot says so
         return None
@@ -116,7 +126,10 @@ class Zygote:
         else:
             place, number = self._own_root(request["limits"], extra)
             outer = number
-        self._environment(request, place.writable)
+        if place.writable != tuple(root.FOLDERS.values()):
+            os.environ.update(_folders(place.writable))
+        if request["env"]:
+            os.environ.update(request["env"])
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.drop_capabilities()
         seccomp.install(self._filters)
@@ -133,34 +146,23 @@ class Zygote:
             if extra:
                 extra = view.gather(extra, self._view.shown)
             enter.become(user)
-        enter.namespaces(root.USER)
-        if os.fork():
+        user, group = os.getuid(), os.getgid()
+        enter.namespaces()
+        built, done = os.pipe()
+        # Process 1 waits while this one builds, and so writes to few pages itself: each would be copied for good.
+        if kernel.fork():
+            enter.name_user(root.USER, user, group)
+            root.build(self._view, extra, disk=limits["disk"], files=limits["files"])
+            kernel.hostname("sandbox")
+            os.write(done, b"!")
             os._exit(0)
         number = enter.own_host_pid()
-        kept = root.build(self._view, extra, disk=limits["disk"], files=limits["files"])
-        kernel.hostname("sandbox")
+        os.close(done)
+        if not os.read(built, 1):  # the host has been told why
+            os._exit(1)
+        os.close(built)
+        kept = root.enter()
         return Place(tuple(root.FOLDERS.values()), kept.proc, kept.vault), number
-
-    def _environment(self, request: dict[str, Any], writable: tuple[str, ...]) -> None:
-        os.environ.clear()
-        programs = os.path.dirname(sys.executable)
-        os.environ.update(
-            {
-                "PATH": PATH if programs in PATH.split(":") else f"{programs}:{PATH}",
-                "HOME": writable[0],
-                "PWD": writable[0],
-                "TMPDIR": writable[1],
-                "USER": "sandbox",
-                "LANG": "C.UTF-8",
-                "TZ": "UTC",
-                "PYTHONHASHSEED": "0",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-                "OMP_NUM_THREADS": "1",
-                "MKL_NUM_THREADS": "1",
-                **request["env"],
-            }
-        )
 
     def _check(self) -> None:
         """See that the interpreter's files can be read from here, or a later import would fail without a reason."""
@@ -182,6 +184,7 @@ def _work(request: dict[str, Any], host: socket.socket, place: Place, limits: di
                 place.bound.close()  # for all but what the program itself forks, which is trusted
             if place.confine is not None:
                 place.confine()
+            random.seed()
             scope: dict[str, Any] = {"__name__": "program"}
             exec(compile(request["program"], "<program>", "exec"), scope)
             scope["main"](host, request["config"])
@@ -189,6 +192,27 @@ def _work(request: dict[str, Any], host: socket.socket, place: Place, limits: di
             Supervisor(Channel(host.fileno(), host.fileno()), place, limits).serve()
     finally:
         os._exit(0)
+
+
+def _environment() -> dict[str, str]:
+    """What programs in a slot find set, where its folders are those of tier A."""
+    programs = os.path.dirname(sys.executable)
+    return {
+        "PATH": PATH if programs in PATH.split(":") else f"{programs}:{PATH}",
+        **_folders(tuple(root.FOLDERS.values())),
+        "USER": "sandbox",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _folders(writable: tuple[str, ...]) -> dict[str, str]:
+    return {"HOME": writable[0], "PWD": writable[0], "TMPDIR": writable[1]}
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
