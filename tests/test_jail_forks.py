@@ -103,6 +103,8 @@ def gone(pid: int) -> bool:
 def printed(code: str, mode: str, processes: int = MOST) -> str:
     slot = started(processes=processes)
     assert not slot.watched
+    if mode == "fresh":
+        out(slot, "", mode)  # so that the process of the next one waits already
     return out(slot, code, mode)
 
 

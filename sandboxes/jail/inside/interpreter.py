@@ -41,12 +41,24 @@ _places: dict[int, int] = {}
 """In a snapshot: `_open_files` when it was taken."""
 
 
-def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
-    """Run code as a program of its own, report, and end the process."""
+def run_script(control: int) -> NoReturn:
+    """Wait for code, run it as a program of its own, report, and end the process.
+
+    Args:
+        control: Number of a socket that it is ordered by and reports to.
+    """
     handlers = _exit_handlers()
-    scope = begin(seed)
+    scope = begin(0)
     own = os.getpid()
-    end, number = run(code, scope)
+    _, nonce, seed, length = _order(os.read(control, ORDER.size))
+    if seed:
+        sow(seed)
+    try:
+        code = _code(length, lambda most: os.read(control, most))
+    except MemoryError:
+        end, number = MEMORY, 1
+    else:
+        end, number = run(code, scope)
     # What an interpreter does at its end, as far as there is anything to do.
     steps: list[Callable[[], object]] = []
     if threading.active_count() > 1:
@@ -61,7 +73,7 @@ def run_script(code: str, seed: int, nonce: bytes, report: int) -> NoReturn:
     if os.getpid() != own:  # a child that the code forked, come to the end of the code like its parent
         os._exit(number)
     try:
-        os.write(report, REPORT.pack(nonce, end, number))
+        os.write(control, REPORT.pack(nonce, end, number))
     finally:
         os._exit(0)
 
@@ -80,20 +92,11 @@ def serve(control: socket.socket, seed: int) -> NoReturn:
     ancillary = socket.CMSG_SPACE(4)
     while True:
         head, passed, _, _ = control.recvmsg(ORDER.size, ancillary)
-        if len(head) < ORDER.size:
-            os._exit(0)
-        what, nonce, seed, length = ORDER.unpack(head)
+        what, nonce, seed, length = _order(head)
         if what != b"c":
             control = _copy(control, _descriptor(passed), what)
             continue
-        parts = []
-        while length:
-            part = control.recv(min(length, 1 << 20))
-            if not part:
-                os._exit(0)
-            parts.append(part)
-            length -= len(part)
-        code = b"".join(parts).decode("utf-8", "surrogatepass")
+        code = _code(length, control.recv)
         for number in (0, 1, 2):
             os.dup2(keep[number], number)
         if sys.stdout is not output[0] or sys.stderr is not output[1] or output[0].closed or output[1].closed:
@@ -109,6 +112,25 @@ def serve(control: socket.socket, seed: int) -> NoReturn:
         if os.getpid() != own:
             os._exit(number)
         control.send(REPORT.pack(nonce, end, number))
+
+
+def _order(head: bytes) -> tuple[bytes, bytes, int, int]:
+    if len(head) < ORDER.size:  # nobody is there any more
+        os._exit(0)
+    what, nonce, seed, length = ORDER.unpack(head)
+    return what, nonce, seed, length
+
+
+def _code(length: int, receive: Callable[[int], bytes]) -> str:
+    """The code that follows an order."""
+    parts = []
+    while length:
+        part = receive(min(length, 1 << 20))
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts).decode("utf-8", "surrogatepass")
 
 
 def begin(seed: int) -> dict[str, Any]:

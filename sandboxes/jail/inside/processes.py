@@ -111,6 +111,31 @@ class Processes:
             if not doomed:
                 return True
 
+    def doom(self) -> None:
+        """Kill all of them at one time, as process 1 can. None of them runs any more; `bury` waits until all are gone.
+
+        A signal reaches them within microseconds. Giving back their memory takes some hundred times as long.
+        """
+        _signal(-1, signal.SIGKILL)
+
+    def bury(self, keep: int | None) -> None:
+        """Wait until those that `doom` killed are gone.
+
+        Args:
+            keep: One that was made since.
+        """
+        own = os.getpid()
+        while keep is not None:
+            children = [int(child) for child in self.read(own, f"task/{own}/children").split()]
+            # A kernel that does not list children names none.
+            if children == [keep] or (keep not in children and not self.others((keep,))):
+                return
+            try:
+                self._note(*os.wait4(-1, 0))
+            except ChildProcessError:
+                return
+        self._reap_all()
+
     def reap(self) -> None:
         """Take note of those that ended."""
         while True:

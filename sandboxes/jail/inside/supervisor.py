@@ -17,6 +17,7 @@ from typing import Any
 
 from . import interpreter
 from .files import Tree
+from .fresh import Fresh, Nursery
 from .output import Feed, Output
 from .processes import Processes, cpu_clock
 from .running import Call, HostGone
@@ -50,6 +51,7 @@ class Supervisor:
         self._processes = Processes(place.proc, init=place.init)
         self._starter = Starter(place, self._processes, limits["disk"])
         self._sessions = Sessions(self._starter, self._processes)
+        self._nursery = Nursery(self._starter, self._processes)
         self._tree = Tree(place.writable, place.vault)
         self._bounded = place.bounded
         self._extent = (0, 0)
@@ -81,7 +83,6 @@ class Supervisor:
         }
 
         gc.freeze()
-        interpreter.sow(0)
 
     def serve(self) -> None:
         """Answer requests until the host is gone. Ends all processes of the slot before it returns."""
@@ -118,12 +119,14 @@ class Supervisor:
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("mode", "session") == "session":
             return self._in_session(request)
+        limits = self._limits_of(request)
+        code = request["code"].encode("utf-8", "surrogatepass")
+        before, others = self._alone()
+        fresh = self._nursery.script(limits, others)
+        call = self._begin(limits, fresh)
         nonce = os.urandom(16)
-
-        def script() -> None:
-            interpreter.run_script(request["code"], _seed(request) or 0, nonce, 3)
-
-        return self._once(request, script, nonce)
+        fresh.process.order(b"c", nonce, _seed(request) or 0, code)
+        return self._finish(call, fresh, before, nonce)
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         argv = [str(part) for part in request["argv"]]
@@ -141,7 +144,16 @@ class Supervisor:
                 os.write(2, f"{argv[0]}: {text}\n".encode("utf-8", "replace"))
                 os._exit(126 if isinstance(error, PermissionError) else 127)
 
-        return self._once(request, program, None)
+        limits = self._limits_of(request)
+        stdin, feed = self._starter.null, None
+        if request.get("stdin"):
+            stdin, feed_end = os.pipe()
+            feed = Feed(feed_end, request["stdin"].encode("utf-8", "surrogatepass"))
+        before, others = self._alone()
+        fresh = self._nursery.program(limits, others, stdin, program)
+        if feed is not None:
+            os.close(stdin)
+        return self._finish(self._begin(limits, fresh), fresh, before, None, feed)
 
     def _write(self, request: dict[str, Any]) -> dict[str, Any]:
         self._still()
@@ -186,6 +198,7 @@ class Supervisor:
 
     def _restore(self, request: dict[str, Any]) -> dict[str, Any]:
         number = self._found(request)
+        self._nursery.drop()
         if self._processes.kill(self._sessions.picture_pids()) or self._frozen:
             self._processes.thaw()
         self._sessions.go_back(self._snapshots[number])
@@ -208,38 +221,35 @@ class Supervisor:
 
     # Calls.
 
-    def _once(self, request: dict[str, Any], body: Callable[[], None], nonce: bytes | None) -> dict[str, Any]:
-        """Run something in a new process, of which nothing stays but files."""
-        limits = self._limits_of(request)
+    def _alone(self) -> tuple[set[int], int]:
+        """Make way for a process of which nothing stays but files: what is there, and how many processes that is."""
         before = self._hold()
-        others = sum(use.threads for use in map(self._processes.usage, before) if use is not None)
         self._processes.forget()
-        out, out_end = os.pipe()
-        err, err_end = os.pipe()
-        report, report_end = os.pipe()
-        stdin, feed = self._starter.null, None
-        if request.get("stdin"):
-            stdin, feed_end = os.pipe()
-            feed = Feed(feed_end, request["stdin"].encode("utf-8", "surrogatepass"))
-        output = Output(out, err, limits["output"])
-        call = Call(limits, output, self._watch(limits), self._channel.reads)
-        pid = self._starter.fork(limits, (stdin, out_end, err_end, report_end if nonce else None), others, cpu=True)
-        if pid == 0:
-            try:
-                body()
-            finally:
-                os._exit(1)
-        for fd in (out_end, err_end, report_end, *((stdin,) if feed else ())):
-            os.close(fd)
-        for fd in (out, err, report):
-            os.set_blocking(fd, False)
-        ended = os.pidfd_open(pid)
-        told = call.wait(ended, report, before, feed)
-        self._frozen = self._processes.kill(before) or self._frozen
-        code = os.waitstatus_to_exitcode(self._processes.wait(pid))
-        output.drain()
-        for fd in (out, err, report, ended):
-            os.close(fd)
+        return before, sum(use.threads for use in map(self._processes.usage, before) if use is not None)
+
+    def _begin(self, limits: dict[str, Any], fresh: Fresh) -> Call:
+        pid = fresh.process.pid
+        watch = self._watch(limits, {pid: cpu_clock(pid)})
+        return Call(limits, Output(fresh.out, fresh.err, limits["output"]), watch, self._channel.reads)
+
+    def _finish(
+        self, call: Call, fresh: Fresh, before: set[int], nonce: bytes | None, feed: Feed | None = None
+    ) -> dict[str, Any]:
+        """Wait for the end of a call in a process of its own, and end all that it leaves."""
+        told = call.wait(fresh.process.ended, fresh.process.control.fileno(), before, feed)
+        at_once = self._processes.init and not before
+        if at_once:
+            self._processes.doom()
+        else:
+            self._frozen = self._processes.kill(before) or self._frozen
+        if nonce is not None and not before:
+            self._nursery.prepare(call.limits)  # meanwhile the others give back their memory
+        if at_once:
+            self._processes.bury(self._nursery.pid())
+            self._frozen = self._stirring = False  # nothing is left
+        code = os.waitstatus_to_exitcode(self._processes.wait(fresh.process.pid))
+        call.output.drain()
+        fresh.close()
         self._judge(call, told, nonce, code)
         cpu = max(call.watch.cpu, self._processes.reaped_cpu - call.watch.reaped_before)
         rss = max(call.watch.memory, self._processes.largest)
@@ -247,6 +257,7 @@ class Supervisor:
 
     def _in_session(self, request: dict[str, Any]) -> dict[str, Any]:
         limits = self._limits_of(request)
+        self._nursery.drop()
         self._wake()
         seed = _seed(request)
         lost = self._sessions.lost
