@@ -78,7 +78,7 @@ def roll_out(model: Any, tokenizer: Any, tasks: list[str], rollouts: int) -> tup
     try:
         return asyncio.run(generator.generate(batch, disable_tqdm=True)), rows
     finally:
-        client.engine.close()
+        asyncio.run(client.engine.close())
 
 
 def batch_of(output: dict[str, Any], uids: list[str], tokenizer: Any, estimator: str, rollouts: int) -> Any:
@@ -129,7 +129,7 @@ def main() -> None:
         print(uid, "rewards", [rewards[i] for i in ends], "advantages", [round(aligned[i], 3) for i in ends])
     loss = loss_of(model, data)
     loss.backward()
-    print(f"loss {float(loss):.4f}")
+    print(f"loss {loss.item():.4f}")
 
 
 if __name__ == "__main__":

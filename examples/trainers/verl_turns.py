@@ -110,7 +110,7 @@ async def roll_out(config: DictConfig, model: Any, tasks: list[str], rollouts: i
             )
         )
     finally:
-        engine.close()
+        await engine.close()
 
 
 def batch_of(config: DictConfig, outputs: list[TurnOutput], uids: list[str]) -> DataProto:
@@ -150,7 +150,7 @@ def update(config: DictConfig, model: Any, outputs: list[TurnOutput], data: Data
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def main() -> None:

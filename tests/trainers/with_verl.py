@@ -131,7 +131,7 @@ def test_the_older_trainers_batches_have_them_too(model: Any, config: Any) -> No
     try:
         data = asyncio.run(TurnLoopWorker(config, client).generate_sequences(batch))
     finally:
-        engine.close()
+        asyncio.run(engine.close())
     assert data.batch["responses"].shape == data.batch["response_mask"].shape == (8, 128)
     for scores, mask, paid in zip(
         data.batch["rm_scores"], data.batch["response_mask"], data.non_tensor_batch["turn_scores"], strict=True
