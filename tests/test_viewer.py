@@ -40,6 +40,7 @@ from tir_gym.store.rows import outcome_of, rows_of
 from tir_gym.viewer.advantages import advantages_of
 from tir_gym.viewer.app import make_app
 from tir_gym.viewer.changes import FieldChange, changes_of
+from tir_gym.viewer.comparing import compare
 from tir_gym.viewer.episode import show_episode
 from tir_gym.viewer.lines import PAGE, SORTS, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
@@ -167,7 +168,9 @@ def test_lists_are_filtered_sorted_and_cut_by_the_database(reader: Reader, folde
     whole = reader.episodes(run, Wanted())
     assert (whole.total, whole.pages, len(whole.lines)) == (60, 2, PAGE)
     pages = [*whole.lines, *reader.episodes(run, Wanted(page=2)).lines]
-    assert [(line.task_id, line.repeat) for line in pages] == [(row.task_id, row.repeat) for row in every]
+    assert [(line.task_id, line.repeat) for line in pages] == [(f"test/{i}", k) for i in range(20) for k in range(3)]
+    for before, line, after in zip([None, *pages], pages, [*pages[1:], None], strict=False):
+        assert reader.neighbours(line) == (before and before.id, after and after.id)
     assert reader.episodes(run, Wanted(page=99)).page == 2
     failed = reader.episodes(run, Wanted(outcome="failed"))
     assert failed.total == sum(not row.success for row in every) > 0
@@ -177,7 +180,7 @@ def test_lists_are_filtered_sorted_and_cut_by_the_database(reader: Reader, folde
     for sort in SORTS:
         lines = reader.episodes(run, Wanted(sort=sort, down=True)).lines
         key = {"task": "task_id", "return": "episode_return"}.get(sort, sort)
-        values = [getattr(line, key) or 0 for line in lines]
+        values = [(len(line.task_id), line.task_id) if sort == "task" else getattr(line, key) or 0 for line in lines]
         assert values == sorted(values, reverse=True), sort
 
 
@@ -339,7 +342,37 @@ def test_who_wins_where_is_what_the_report_says(client: TestClient, folder: Path
     words = " ".join(Tags(client.get("/compare?run=1&run=2").text).text.split())
     assert f"{said['better']} · {said['equal']} · {said['worse']}" in words
     assert client.get("/compare?run=1").status_code == 404
+    assert f"{100 * said['success']:+.1f}%" in words
     assert client.get("/compare?run=1&run=2&show=0").status_code == 200
+
+
+def test_a_task_of_one_environment_is_none_of_another(client: TestClient, reader: Reader) -> None:
+    runs = [reader.run(run_id(reader, name)) for name in ("gold", "sums", "noisy")]
+    found = compare(reader, runs)
+    assert [(pair.first, pair.second, pair.tasks) for pair in found.pairs] == [(0, 2, 6)]
+    assert sorted(line.world for line in found.lines) == [ASSISTANT] * 6 + [CALCULATOR] * 20
+    for line in found.lines:
+        assert [cell is None for cell in line.cells] == [run.env_id != line.world for run in runs]
+    page = Tags(client.get(f"/compare?run={runs[0].id}&run={runs[1].id}").text).text
+    assert "No two of these runs have a task in common." in page
+    assert f"{CALCULATOR} test/9" in page
+
+
+def test_code_is_shown_as_its_lines(tmp_path: Path) -> None:
+    code = 'for i in range(3):\n    print("<b>", i)\x1b'
+    call = {"name": "python", "arguments": json.dumps({"code": code, "note": "a line\n"})}
+    env = make_env("tir_gym/Calculator-v0")
+    env.reset(seed=1)
+    env.step({"content": None, "tool_calls": [{"function": call}]})
+    env.step("I give up.")
+    with open_store(tmp_path / "runs.db") as store:
+        played = PlayedEpisode(env.trace(), 0.1, (0.1, 0.1), {})
+        store.begin_run("one", {"env_id": CALCULATOR}).record(played, repeat=0)
+    reader = Reader(tmp_path / "runs.db")
+    page = TestClient(make_app(reader), base_url="http://localhost").get("/episodes/1").text
+    assert '<code class="lines">for i in range(3):\n    print(&#34;&lt;b&gt;&#34;, i)\\x1b</code>' in page
+    assert page.count('class="lines"') == 1, "one line stays JSON"
+    reader.close()
 
 
 def test_learning_curves_are_the_log(folder: Path, client: TestClient) -> None:

@@ -29,7 +29,7 @@ BROWSER = os.environ["TIR_GYM_BROWSER"]
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 ENV_ID = "tir_gym/Assistant-v0"
 PROGRAM = str(Path(sys.executable).parent / "tir-gym")
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE, LAPTOP, PHONE = ({"width": w, "height": h} for w, h in ((1440, 900), (1200, 800), (390, 844)))
 
 
 @pytest.fixture(scope="module")
@@ -310,10 +310,31 @@ def test_every_page_fits_a_phone(browser: Browser, address: str, store: Path, sc
     for name, place in places.items():
         open_page(page, address + place)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{name} scrolls sideways"
+        if name in ("runs", "run"):
+            assert hidden_sideways(page) == 0, f"a table of {name} is wider than the phone"
         shot(page, f"{name}-phone-{scheme}")
     letters = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
     assert letters >= 14
     context.close()
+
+
+def test_no_table_is_wider_than_a_laptop(browser: Browser, address: str, store: Path) -> None:
+    page = browser.new_page(viewport=LAPTOP)
+    for place in ("/", "/runs/2", "/compare?run=1&run=2", "/group?run=2&task=test/1"):
+        open_page(page, address + place)
+        assert hidden_sideways(page) == 0, place
+    report = store.parent / "report.html"
+    words = [PROGRAM, "report", "gold", "noisy", "--store", str(store), "-o", str(report)]
+    subprocess.run(words, check=True, capture_output=True)
+    page.goto(report.as_uri())
+    assert hidden_sideways(page) == 0
+    page.close()
+
+
+def hidden_sideways(page: Page) -> int:
+    """The most pixels that one of the page's tables hides beside what it shows."""
+    wider = "[...document.querySelectorAll('.wide')].map(each => each.scrollWidth - each.clientWidth)"
+    return int(page.evaluate(f"Math.max(0, ...{wider})"))
 
 
 def test_dark_and_light(browser: Browser, address: str, store: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, differing, divided, worlds
+from tir_gym.cli.reporting.comparing import Cell, Pair, TaskLine, against, differing, divided, in_order, worlds
 from tir_gym.viewer.lines import PAGE, RunLine
 from tir_gym.viewer.reader import Reader
 
@@ -48,7 +48,7 @@ def compare(reader: Reader, runs: Sequence[RunLine]) -> Comparison:
     """Compare runs over all tasks that one of them has an episode of that counts."""
     cells = [reader.task_cells(run.id) for run in runs]
     places = worlds([run.config for run in runs])
-    names = sorted({(place, task) for place, each in zip(places, cells, strict=True) for task in each})
+    names = sorted({(at, task) for at, each in zip(places, cells, strict=True) for task in each}, key=in_order)
     lines = [
         TaskLine(
             task_id=task,

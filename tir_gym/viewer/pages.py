@@ -4,6 +4,7 @@ cut with a link to the whole."""
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -13,7 +14,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tir_gym.cli.printing import number, percent, printable
+from tir_gym.cli.printing import fixed, number, percent, printable
 from tir_gym.cli.reporting.svg import legend, svg
 from tir_gym.cli.walking import signed
 from tir_gym.metrics import Estimate
@@ -56,11 +57,14 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
+        "fixed": fixed,
+        "points": _points,
         "percent": percent,
         "signed": signed,
         "cut": _cut,
         "bar": _bar,
         "short": _short,
+        "value": _value,
         "duration": _duration,
     }
     environment.globals |= {
@@ -97,6 +101,19 @@ def _cut(text: str, whole: str = "") -> Markup:
 def _short(text: str, most: int = 60) -> str:
     text = " ".join(printable(text).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _value(text: str, most: int) -> str | Markup:
+    """A value, given as JSON; a text of several lines, such as code, is shown as its lines."""
+    told = json.loads(text) if text.startswith('"') and "\\n" in text else ""
+    if "\n" not in told.strip():
+        return _short(text, most)
+    return Markup('<code class="lines">{}</code>').format(_cut(told))
+
+
+def _points(share: float) -> str:
+    """A difference of shares, in points of a hundred."""
+    return f"{100 * share + 0.0:+.1f}%"
 
 
 def _duration(seconds: float) -> str:

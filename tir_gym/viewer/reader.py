@@ -25,6 +25,8 @@ from tir_gym.viewer.figures import Attempts, pass_rate, success_of
 from tir_gym.viewer.lines import OUTCOMES, PAGE, EpisodeLine, GroupTurn, Listing, Rollout, RunLine, Wanted
 
 _RUNS, _EPISODES, _TURNS, _CALLS = schema.runs.c, schema.episodes.c, schema.turns.c, schema.calls.c
+_IN_ORDER = (func.length(_EPISODES.task_id), _EPISODES.task_id, _EPISODES.repeat)
+"""Episodes by task and attempt, `test/9` before `test/10`."""
 
 
 class Reader:
@@ -174,8 +176,9 @@ class Reader:
             "malformed": _EPISODES.malformed,
             "seconds": _EPISODES.seconds,
             "tokens": func.coalesce(self._tokens(), 0.0),
-        }.get(wanted.sort, _EPISODES.task_id)
-        order = [column.desc() if wanted.down else column, _EPISODES.task_id, _EPISODES.repeat]
+        }.get(wanted.sort)
+        by = [func.length(_EPISODES.task_id), _EPISODES.task_id] if column is None else [column]
+        order = [*(each.desc() if wanted.down else each for each in by), *_IN_ORDER]
         with self._engine.connect() as connection:
             total = int(connection.scalar(select(func.count()).select_from(schema.episodes).where(chosen)) or 0)
             page = min(max(1, wanted.page), max(1, -(-total // PAGE)))
@@ -217,14 +220,19 @@ class Reader:
 
     def neighbours(self, line: EpisodeLine) -> tuple[int | None, int | None]:
         """The episodes before and after one in its run, by task and attempt."""
-        task, repeat = _EPISODES.task_id, _EPISODES.repeat
-        before = or_(task < line.task_id, and_(task == line.task_id, repeat < line.repeat))
-        after = or_(task > line.task_id, and_(task == line.task_id, repeat > line.repeat))
+        length, task, repeat = _IN_ORDER
+        n = func.length(line.task_id)
+        before = or_(
+            length < n, and_(length == n, or_(task < line.task_id, and_(task == line.task_id, repeat < line.repeat)))
+        )
+        after = or_(
+            length > n, and_(length == n, or_(task > line.task_id, and_(task == line.task_id, repeat > line.repeat)))
+        )
         here = select(_EPISODES.id).where(_EPISODES.run_id == line.run_id)
         with self._engine.connect() as connection:
             return (
-                connection.scalar(here.where(before).order_by(task.desc(), repeat.desc()).limit(1)),
-                connection.scalar(here.where(after).order_by(task, repeat).limit(1)),
+                connection.scalar(here.where(before).order_by(*(each.desc() for each in _IN_ORDER)).limit(1)),
+                connection.scalar(here.where(after).order_by(*_IN_ORDER).limit(1)),
             )
 
     # Groups.

@@ -124,7 +124,12 @@ def task_lines(runs: Sequence[Sequence[Outcome]], worlds: Sequence[str] = ()) ->
         for row in rows:
             if row.infra_error is None:
                 by_task[worlds[i] if worlds else "", row.task_id][i].append(row)
-    return [_line(*task, by_task[task]) for task in sorted(by_task)]
+    return [_line(*task, by_task[task]) for task in sorted(by_task, key=in_order)]
+
+
+def in_order(task: tuple[str, str]) -> tuple[str, int, str]:
+    """How environments and tasks follow each other: `test/9` before `test/10`."""
+    return task[0], len(task[1]), task[1]
 
 
 def against(lines: Sequence[TaskLine], first: int, second: int) -> Pair:
