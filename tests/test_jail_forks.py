@@ -104,7 +104,7 @@ def printed(code: str, mode: str, processes: int = MOST) -> str:
     slot = started(processes=processes)
     assert not slot.watched
     if mode == "fresh":
-        out(slot, "", mode)  # so that the process of the next one waits already
+        out(slot, "", mode, ahead=True)  # so that the process of the next one waits already
     return out(slot, code, mode)
 
 

@@ -35,7 +35,7 @@ def start(request: pytest.FixtureRequest) -> Iterator[Callable[..., Slot]]:
 
 
 def out(slot: Slot, code: str, mode: str = "fresh", **fields: Any) -> str:
-    reply = slot.request("call", code=code, mode=mode, **fields)
+    reply = slot.request("call", code=code, mode=mode, **{"ahead": True, **fields})
     assert reply["status"] == "ok", reply
     return str(reply["out"])
 
@@ -67,6 +67,15 @@ def test_the_next_call_runs_in_the_process_that_waits(start: Callable[..., Slot]
         last = int(out(slot, PID))
         (ready,) = (inside(pid) for pid in waiting(slot))
         assert int(out(slot, PID)) == ready > last
+
+
+def test_there_is_none_where_it_is_not_wanted(start: Callable[..., Slot]) -> None:
+    """As where all cores are busy: making it then only takes time from somebody else."""
+    slot = start()
+    out(slot, PID)
+    (ready,) = (inside(pid) for pid in waiting(slot))
+    assert int(out(slot, PID, ahead=False)) == ready
+    assert waiting(slot) == []
 
 
 def test_it_is_given_up_before_anything_else_of_the_agents_runs(start: Callable[..., Slot]) -> None:

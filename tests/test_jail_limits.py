@@ -271,7 +271,7 @@ def test_nothing_runs_on_after_a_call(start: Callable[..., Slot]) -> None:
         "        __import__('time').sleep(1000)\n"
         "    os._exit(0)"
     )
-    assert slot.request("call", code=code, mode="fresh")["status"] == "ok"
+    assert slot.request("call", code=code, mode="fresh", ahead=True)["status"] == "ok"
     assert len(below(slot.pid)) == 1  # the next fresh call's, see test_jail_fresh.py
     slot.request("run", argv=["sh", "-c", "sleep 1000 & setsid sleep 1000 & exec true"])
     assert below(slot.pid) == set()

@@ -9,8 +9,9 @@ Paths are relative to the work folder (`/work`; where agents begin, their home),
 
 - `call`: `code`; `mode` `session` (a notebook: variables stay) or `fresh` (an interpreter of its own: only files
   stay); optional `seed` (int) of the `random` module and of numpy's old generator (without it a notebook is seeded
-  with 0 when it begins, a fresh call with 0), and `limits` (some of `Limits`, for this call; a living notebook keeps
-  its `memory` and `disk`). Reply: `status` (`ok`, `raised`, `died`, `cpu_limit`, `time_limit`, `memory_limit`,
+  with 0 when it begins, a fresh call with 0), `limits` (some of `Limits`, for this call; a living notebook keeps its
+  `memory` and `disk`), and `ahead` (whether a fresh call shall make the next one's process; without it, where cores
+  are free). Reply: `status` (`ok`, `raised`, `died`, `cpu_limit`, `time_limit`, `memory_limit`,
   `process_limit`, `file_limit`, `disk_limit`), `out` and `err` (text, together at most `output` bytes), `truncated`,
   `code` (exit code, negative for a signal, or null), `cpu` and `wall` (seconds), `rss` (bytes), `lost` (the notebook
   is gone and the variables with it; the next call begins another).
@@ -49,6 +50,7 @@ from tir_gym.sandboxes.jail.zygote import zygote
 GRACE = 15.0
 """Seconds that a slot has to answer, beyond those that a call may take by its limits."""
 TIERS = ("A", "B")
+_CORES = len(os.sched_getaffinity(0))
 
 
 class Slot:
@@ -96,8 +98,10 @@ class Slot:
             if not self._end.alive:
                 raise SandboxDied("the slot is closed")
             self._number += 1
-            data = wire.frame({"n": self._number, "op": op, **fields})
             wall = (fields.get("limits") or {}).get("wall_seconds", self.limits.wall_seconds)
+            _asking.add(self)
+            ahead = 2 * len(_asking) <= _CORES  # one for who runs the code, one for who makes the next process
+            data = wire.frame({"n": self._number, "op": op, "ahead": ahead, **fields})
             try:
                 self._patience(wall + GRACE)
                 self.socket.sendall(data)
@@ -108,6 +112,8 @@ class Slot:
             except (OSError, wire.Broken) as error:
                 self._end()
                 raise SandboxDied(f"the slot is gone: {error}") from error
+            finally:
+                _asking.discard(self)
             if reply.pop("n", None) != self._number:
                 self._end()
                 raise SandboxDied("the slot answered something that was not asked, and was ended")
@@ -238,6 +244,8 @@ def _end(owner: int, end: socket.socket, process: int | None, janitor: int | Non
 
 
 _open: weakref.WeakSet[Slot] = weakref.WeakSet()
+_asking: set[Slot] = set()
+"""Those that wait for an answer now."""
 
 
 def _after_fork() -> None:

@@ -126,7 +126,7 @@ class Supervisor:
         call = self._begin(limits, fresh)
         nonce = os.urandom(16)
         fresh.process.order(b"c", nonce, _seed(request) or 0, code)
-        return self._finish(call, fresh, before, nonce)
+        return self._finish(call, fresh, before, nonce, ahead=request.get("ahead") is True)
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         argv = [str(part) for part in request["argv"]]
@@ -233,7 +233,13 @@ class Supervisor:
         return Call(limits, Output(fresh.out, fresh.err, limits["output"]), watch, self._channel.reads)
 
     def _finish(
-        self, call: Call, fresh: Fresh, before: set[int], nonce: bytes | None, feed: Feed | None = None
+        self,
+        call: Call,
+        fresh: Fresh,
+        before: set[int],
+        nonce: bytes | None,
+        feed: Feed | None = None,
+        ahead: bool = False,
     ) -> dict[str, Any]:
         """Wait for the end of a call in a process of its own, and end all that it leaves."""
         told = call.wait(fresh.process.ended, fresh.process.control.fileno(), before, feed)
@@ -242,7 +248,7 @@ class Supervisor:
             self._processes.doom()
         else:
             self._frozen = self._processes.kill(before) or self._frozen
-        if nonce is not None and not before:
+        if ahead and not before:
             self._nursery.prepare(call.limits)  # meanwhile the others give back their memory
         if at_once:
             self._processes.bury(self._nursery.pid())
