@@ -205,6 +205,7 @@ def test_same_code_same_bytes() -> None:
 
 def test_what_is_only_made_or_forked_holds_no_process() -> None:
     slots.close()
+    gc.collect()  # what other tests let go of
     live = slots.live()
     with JailSandbox(limits=QUICK, modules=()) as sandbox:
         twin = sandbox.fork()
