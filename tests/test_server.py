@@ -349,7 +349,11 @@ def test_sessions_snapshots_and_messages_are_bounded() -> None:
         with pytest.raises(InfrastructureError, match="--max-message") as refused:
             third.ask("step", action="x" * 3000)
         assert refused.value.kind == "message_too_big"
-        assert http(f"{url}/v1/call", {"op": "step", "action": "x" * 3000})[0] == 429
+        status, reply = http(f"{url}/v1/call", {"op": "step", "action": "x" * 3000})
+        assert status == 413
+        assert json.loads(reply)["error"] == {
+            "kind": "limit", "message": "a message of more than 2000 bytes", "cause": None
+        }  # fmt: skip
         assert third.say(op="tasks", id=1, session=third.session, n=1)["ok"]  # the session has not suffered
 
 

@@ -102,10 +102,12 @@ class _Call:
         text = await _body(request, self._house.sessions.bounds.message)
         if text is None:
             reply = failed(None, None, "limit", f"a message of more than {self._house.sessions.bounds.message} bytes")
+            status = 413  # not the 429 of other limits, which invites the client to try again
         else:
             served = self._house.call(text)
             reply = served if isinstance(served, str) else await asyncio.shield(served)
-        await Response(reply, _status(reply), media_type="application/json")(scope, receive, send)
+            status = _status(reply)
+        await Response(reply, status, media_type="application/json")(scope, receive, send)
 
 
 def _status(reply: str) -> int:
