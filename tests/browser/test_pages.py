@@ -11,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -310,12 +312,63 @@ def test_every_page_fits_a_phone(browser: Browser, address: str, store: Path, sc
     for name, place in places.items():
         open_page(page, address + place)
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], f"{name} scrolls sideways"
-        if name in ("runs", "run"):
+        if name in ("runs", "run", "compare"):
             assert hidden_sideways(page) == 0, f"a table of {name} is wider than the phone"
         shot(page, f"{name}-phone-{scheme}")
     letters = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
     assert letters >= 14
     context.close()
+
+
+def test_on_a_phone_compared_runs_stand_under_their_task_with_their_names(browser: Browser, tmp_path: Path) -> None:
+    names = ["exact", "a-run-whose-name-is-long-x", "b-run-whose-name-is-long-x"]
+    for agent, name in zip(("oracle", "noisy:0.4", "noisy:0.8"), names, strict=True):
+        words = [PROGRAM, "eval", "tir_gym/Calculator-v0", "--agent", agent, "-n", "3", "--run", name]
+        subprocess.run([*words, "--store", str(tmp_path / "three.db")], check=True, capture_output=True)
+    with viewer(tmp_path / "three.db") as address:
+        page = browser.new_page(viewport=LAPTOP)
+        page.set_default_timeout(60_000)
+        open_page(page, f"{address}/compare?run=1&run=2&run=3")
+        wide = shown(page)
+        expect(page.locator("table.tasks th.by")).to_have_text(names)
+        assert len({round(box["y"]) for box in wide[0].boxes}) == 1
+        assert [line.labels for line in wide] == [["none"] * 3] * 3
+        page.set_viewport_size(PHONE)
+        narrow = shown(page)
+        assert [line.words for line in narrow] == [line.words for line in wide]
+        for line in narrow:
+            assert line.labels == [f'"{name}"' for name in names]
+            assert line.boxes == sorted(line.boxes, key=lambda box: box["y"])
+            assert all(one["y"] + one["height"] <= other["y"] + 1 for one, other in pairwise(line.boxes))
+            assert all(box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] for box in line.boxes)
+        assert hidden_sideways(page) == 0
+        shot(page, "compare-three-phone")
+        open_page(page, f"{address}/compare?run=1&run=2")
+        assert hidden_sideways(page) == 0
+        page.close()
+
+
+@dataclass
+class Shown:
+    """A task of a comparison as it is on the screen: each run's cell, its words, and what stands before them."""
+
+    boxes: list[Any]
+    words: list[str]
+    labels: list[str]
+
+
+def shown(page: Page) -> list[Shown]:
+    """The tasks of a comparison."""
+    label = "cell => getComputedStyle(cell, '::before').content"
+    lines = [line.locator("td.by").all() for line in page.locator("table.tasks tbody tr").all()]
+    return [
+        Shown(
+            [cell.bounding_box() for cell in cells],
+            [" ".join(cell.inner_text().split()) for cell in cells],
+            [cell.evaluate(label) for cell in cells],
+        )
+        for cells in lines
+    ]
 
 
 def test_no_table_is_wider_than_a_laptop(browser: Browser, address: str, store: Path) -> None:
