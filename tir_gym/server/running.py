@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -18,6 +19,7 @@ from tir_gym.server.app import create_app
 from tir_gym.server.catalogue import Catalogue
 from tir_gym.server.sessions import Bounds
 from tir_gym.server.shortcut import ShortcutProtocol
+from tir_gym.server.waiting import new_loop
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class EnvironmentServer:
             on_ready: Called once it serves.
         """
         self._server.on_started = on_ready
-        with self._socket, _ending_quietly():
-            self._server.run(sockets=[self._socket])
+        with self._socket, _ending_quietly(), asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     def stop(self) -> None:
         """Make `run` come to its end; from any thread."""
