@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tir_gym.dialects import Malformed, get_dialect
 from tir_gym.errors import InfrastructureError
 from tir_gym.records import Message, ToolCall, ToolResult
+from tir_gym.short_json import writer
 
 
 class Observation(tuple[Message, ...]):
@@ -28,19 +28,7 @@ def _copied(message: Message, memo: dict[int, Any]) -> Message:
     return dict(message)
 
 
-def _json_writer() -> Callable[[Any], str]:
-    """`json.dumps(value, ensure_ascii=False)`, but with the C encoder made once: `dumps` makes one for each value."""
-    plain = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:  # an interpreter without the C encoder
-        return plain.encode
-    write = make(
-        None, plain.default, json.encoder.encode_basestring, None, ": ", ", ", False, False, True
-    )  # no circle check, no indent, separators, keys unsorted, none skipped, NaN allowed
-    return lambda value: "".join(write(value, 0))
-
-
-_to_json = _json_writer()
+_to_json = writer(ensure_ascii=False)
 
 
 def assistant_message(text: str, calls: Sequence[ToolCall]) -> Message:

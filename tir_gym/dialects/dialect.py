@@ -13,8 +13,8 @@ from tir_gym.answers import is_refusal
 from tir_gym.frozen import DEEPEST, is_deep
 from tir_gym.long_json import TooManyValues, read_long
 from tir_gym.records import ToolCall
+from tir_gym.short_json import read_short
 
-_decode = json.JSONDecoder().decode
 _LONG = 1 << 16
 """Characters of JSON that are read in one go at most, during which no other thread runs."""
 _FIELDS = frozenset({"content", "tool_calls", "refusal"})
@@ -115,7 +115,7 @@ def read_json(text: str) -> Any:
         ValueError: With the place of the fault; also for nesting, numbers or texts too large to read.
     """
     try:
-        data = _decode(text) if len(text) <= _LONG else read_long(text)
+        data = read_short(text) if len(text) <= _LONG else read_long(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{error.msg} at character {error.pos}") from None
     except RecursionError:

@@ -8,7 +8,6 @@ at a time, and in small steps.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tir_gym.server.playing import Player
 from tir_gym.server.protocol import REQUESTS, CreateRequest, Request, ResetRequest, SessionRequest
 from tir_gym.server.sessions import Session
 from tir_gym.server.wire import failed
+from tir_gym.short_json import read_short
 
 _SLOW = 0.25
 """Seconds: a step in the event loop that took longer sends its session to threads until the next reset. No tool that
@@ -89,7 +89,7 @@ class House:
             RecursionError: Nested too deeply.
         """
         if len(text) <= _LIGHT:
-            return json.loads(text)
+            return read_short(text)
         return await asyncio.wrap_future(self._reading.submit(partial(read_long, text)))
 
     def _serve(self, read: Request | _Unread, connection: Connection | None, light: bool) -> str | asyncio.Future[str]:
@@ -331,7 +331,7 @@ def _read(text: str) -> Request | _Unread:
     """The request in a message. Runs in any thread."""
     data = None
     try:
-        data = json.loads(text) if len(text) <= _LIGHT else read_long(text)
+        data = read_short(text) if len(text) <= _LIGHT else read_long(text)
         return REQUESTS.validate_python(data)
     except pydantic.ValidationError as error:
         return _Unread(data, _faults(error))

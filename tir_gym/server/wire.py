@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,16 +9,13 @@ from tir_gym.env import ToolEnv
 from tir_gym.messages import Observation, assistant_message
 from tir_gym.oracle import Oracle
 from tir_gym.records import Task, ToolSpec
+from tir_gym.short_json import writer
 
 # ASCII, so that lone surrogates, which agents do send, cross a protocol that only takes valid Unicode.
-_WRITER = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":"))
+write = writer(ensure_ascii=True, separators=(",", ":"))
+"""Gives a reply as JSON text."""
 
 EMPTY: dict[str, Any] = {}
-
-
-def write(reply: Mapping[str, Any]) -> str:
-    """A reply as JSON text."""
-    return _WRITER.encode(reply)
 
 
 def ok(id: int | str, session: str | None, result: Mapping[str, Any]) -> str:
