@@ -34,6 +34,8 @@ _LONGEST_FUZZY = 20_000
 _LONGEST_MATCHED = 2000
 """Characters; a pattern is not tried on longer text, because some patterns take exponential time."""
 
+_NUMBERS = frozenset({int, float})
+
 
 def json_equal(a: Any, b: Any) -> bool:
     """Equality of JSON values, strict about types. Never raises: what is nested too deeply is not equal."""
@@ -110,6 +112,8 @@ def _token(value: Any) -> Any:
 def _equal(a: Any, b: Any) -> bool:
     if type(a) is str or type(b) is str:
         return type(a) is type(b) and bool(a == b)
+    if type(a) in _NUMBERS and type(b) in _NUMBERS:
+        return bool(a == b)
     if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
         return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):

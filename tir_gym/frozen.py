@@ -68,14 +68,14 @@ def freeze(value: Any, _depth: int = 0) -> Any:
         return value
     if _depth == DEEPEST:
         raise TypeError(f"plain JSON data, nested more than {DEEPEST} deep, which JSON readers refuse")
-    if isinstance(value, dict):
-        for key in value:
+    if kind is dict or isinstance(value, dict):
+        frozen = {}
+        for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"the keys of plain JSON data are text, got {key!r:.80}")
-        return FrozenDict(
-            {key: item if type(item) in _PASSED else freeze(item, _depth + 1) for key, item in value.items()}
-        )
-    if isinstance(value, (list, tuple)):
+            frozen[key] = item if type(item) in _PASSED else freeze(item, _depth + 1)
+        return FrozenDict(frozen)
+    if kind is list or isinstance(value, (list, tuple)):
         return FrozenList([item if type(item) in _PASSED else freeze(item, _depth + 1) for item in value])
     raise TypeError(f"expected plain JSON data, got a {kind.__name__}: {value!r:.80}")
 

@@ -45,7 +45,7 @@ class IncrementalAssignment:
     def pairs(self) -> tuple[tuple[int, int, float], ...]:
         """`(row, column, weight)` of each match, by row."""
         matches = zip(self._row_of, range(len(self._row_of)), self._weight_of, strict=True)
-        return tuple(sorted(match for match in matches if match[0] != _UNMATCHED))
+        return tuple(sorted([match for match in matches if match[0] != _UNMATCHED]))
 
     @property
     def value(self) -> float:
