@@ -175,14 +175,18 @@ def websocket(steps: int, rounds: int) -> None:
                     return
 
     def play(raws: Sequence[Raw], n: int) -> None:
+        """Every session's next message goes out when its reply is read, whatever the others wait for."""
+        for raw in raws:
+            raw.connection.send(next(raw.texts)[1])
         done = 0
         while done < n:
             for raw in raws:
+                raw.connection.receive()
                 is_step, text = next(raw.texts)
                 raw.connection.send(text)
                 done += is_step
-            for raw in raws:
-                raw.connection.receive()
+        for raw in raws:
+            raw.connection.receive()
 
     def measure(name: str, pids: Sequence[int], play: Callable[[int], Any]) -> None:
         play(min(500, steps))
