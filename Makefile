@@ -12,7 +12,7 @@ RUN := $(VENV)/.installed-$(KEY)
 DEV := $(VENV)/.installed-dev-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-ray test-browser test-openenv test-docker test-ppo bench constraints clean distclean
+.PHONY: help demo test lint types imports test-postgres test-container test-trainers test-vllm test-ray test-browser pictures test-openenv test-docker test-ppo bench constraints clean distclean
 
 help: ## Print this list
 	@echo "make TARGET [PYTHON=python3.12] [ARGS='-k name']"
@@ -42,6 +42,9 @@ test-container: $(DEV) ## Containers and the attacks on them, on a real engine
 
 test-browser: $(DEV) ## The viewer in a real browser; screenshots under build/screenshots
 	@bash tests/browser.sh $(BIN)/python $(ARGS) || [ $$? -eq 77 ] # 77: no browser here, as it has said
+
+pictures: $(DEV) ## The pictures in docs/images made anew, in Chromium; ARGS='--training DIR' for the curves too
+	$(BIN)/python docs/pictures.py $(ARGS)
 
 test-openenv: $(DEV) ## The server driven by OpenEnv's own clients, in a venv of their own
 	@bash tests/openenv.sh $(BIN)/python

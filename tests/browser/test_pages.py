@@ -28,7 +28,8 @@ from tir_gym.store import open_store
 from tir_gym.store.rows import outcome_of, rows_of
 
 BROWSER = os.environ["TIR_GYM_BROWSER"]
-SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHOTS = CHECKOUT / "build" / "screenshots"
 ENV_ID = "tir_gym/Assistant-v0"
 PROGRAM = str(Path(sys.executable).parent / "tir-gym")
 WIDE, LAPTOP, PHONE = ({"width": w, "height": h} for w, h in ((1440, 900), (1200, 800), (390, 844)))
@@ -297,6 +298,16 @@ def test_an_episode_is_played_again_by_a_button_that_no_other_site_can_press(
         page.get_by_role("button", name="Play it again").click()
         expect(page.locator("main")).not_to_contain_text("option of its own")
         assert page.url == f"{address}/episodes/1"
+
+
+def test_the_pictures_of_the_docs_can_be_made_anew(store: Path, tmp_path: Path) -> None:
+    words = [sys.executable, str(CHECKOUT / "docs/pictures.py"), "--out", str(tmp_path / "images")]
+    subprocess.run([*words, "--training", str(store.parent)], check=True, capture_output=True)
+    made = {file.name for file in (tmp_path / "images").iterdir()}
+    assert made == {file.name for file in (CHECKOUT / "docs/images").iterdir()}
+    told = subprocess.run([*words, "--training", str(tmp_path)], capture_output=True, text=True)
+    assert told.returncode == 1
+    assert "no training run is under it" in told.stderr
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
