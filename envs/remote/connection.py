@@ -7,12 +7,12 @@ switch for every message, and a client here waits for a model most of the time.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from tir_gym.errors import InfrastructureError, MissingExtra, UsageError
@@ -24,6 +24,8 @@ try:
     from websockets.http11 import Response
     from websockets.protocol import State
     from websockets.uri import WebSocketURI, parse_uri
+
+    from tir_gym.short_frames import only_payload, still_owed, text_frame
 except ImportError as error:
     raise MissingExtra(
         "the environment tir_gym/Remote-v0 needs the package websockets: pip install 'tir-gym[server]'",
@@ -65,6 +67,10 @@ class Connection:
         self._socket: socket.socket | None = None
         self._protocol: Any = None
         self._arrived: list[Frame] = []
+        self._owed: int | None = None
+        """Bytes of the last frame that are still to come, if it is known where that ends."""
+        self._limit = 0.0
+        """Seconds that the socket waits at most."""
 
     def ask(self, text: str) -> str:
         """Send a text and wait for the one that comes back. Raises as `send` and `receive` do."""
@@ -78,11 +84,17 @@ class Connection:
             ConnectionLost: Broken; the next one tries to connect again.
             InfrastructureError: The server refuses the connection, for want of the token or because it is none of ours.
         """
-        with self._closing_on_failure():
+        try:
             if self._socket is None:
                 self._connect()
-            self._protocol.send_text(text.encode())
-            self._flush()
+            assert self._socket is not None
+            if self._protocol.state is State.OPEN:
+                self._wait_at_most(self._timeout)
+                self._socket.sendall(text_frame(text.encode(), os.urandom(4)))
+            else:
+                self._protocol.send_text(text.encode())  # which says why it cannot
+        except BaseException as error:
+            self._give_up(error)
 
     def receive(self) -> str:
         """Wait for a text.
@@ -91,10 +103,12 @@ class Connection:
             ConnectionLost: Broken, or nothing was sent since it was.
             NoReplyInTime: As said.
         """
-        with self._closing_on_failure():
+        try:
             if self._socket is None:
                 raise EOFError("nothing was sent over this connection")
-            return self._text(time.monotonic() + self._timeout)
+            return self._text()
+        except BaseException as error:
+            self._give_up(error)
 
     def is_stale(self) -> bool:
         """Whether the other side has closed the connection while nothing was asked."""
@@ -129,6 +143,7 @@ class Connection:
             made.close()
             raise
         self._socket, self._protocol, self._arrived = made, ClientProtocol(self._uri, max_size=_MOST), []
+        self._owed, self._limit = None, 0.0
         request = self._protocol.connect()
         request.headers.pop("Authorization", None)
         if self._token is not None:
@@ -148,21 +163,25 @@ class Connection:
             said += "; give token=, or set TIR_GYM_TOKEN"
         return InfrastructureError(said, kind="server_refused")
 
-    @contextlib.contextmanager
-    def _closing_on_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except (NoReplyInTime, InfrastructureError):
+    def _give_up(self, error: BaseException) -> NoReturn:
+        """Close, and say what became of the connection."""
+        if isinstance(error, (NoReplyInTime, InfrastructureError)):
             self.close()
-            raise
-        except (OSError, EOFError, WebSocketException) as error:
+            raise error
+        if isinstance(error, (OSError, EOFError, WebSocketException)):
             self.close()
             raise ConnectionLost(str(error) or type(error).__name__) from error
-        except BaseException:  # an interrupt: half a message may have gone, and the reply must not meet a later request
-            self._drop()
-            raise
+        self._drop()  # an interrupt: half a message may have gone, and the reply must not meet a later request
+        raise error
 
-    def _text(self, until: float) -> str:
+    def _text(self) -> str:
+        until = time.monotonic() + self._timeout
+        if not self._arrived and self._owed == 0:
+            data = self._read(self._timeout)
+            payload = only_payload(data, masked=False)
+            if payload is not None:
+                return payload.decode()
+            self._take_in(data)
         parts: list[bytes] = []
         while True:
             frame = self._event(until, Frame)
@@ -191,32 +210,48 @@ class Connection:
                     return event
             if self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is not None:
                 return None
-            assert self._socket is not None
-            left = until - time.monotonic()
-            if left <= 0:
-                raise NoReplyInTime(f"no reply within {self._timeout:g} s")
-            self._socket.settimeout(left)
+            self._take_in(self._read(until - time.monotonic()))
+
+    def _read(self, left: float) -> bytes:
+        """What arrives next; empty at the end."""
+        assert self._socket is not None
+        if left > 0:
+            self._wait_at_most(left)
             try:
-                data = self._socket.recv(_READ)
+                return self._socket.recv(_READ)
             except TimeoutError:
-                continue
-            if data:
-                self._protocol.receive_data(data)
-            else:
-                self._protocol.receive_eof()
-            self._arrived += self._protocol.events_received()
-            self._flush()  # what the protocol answers by itself: pongs, the end of a close
-            if self._protocol.parser_exc is not None:
-                raise ConnectionError(f"not the WebSocket protocol: {self._protocol.parser_exc}")
-            if not data and not self._arrived:
-                raise EOFError("the server closed the connection")
+                pass
+        raise NoReplyInTime(f"no reply within {self._timeout:g} s")
+
+    def _take_in(self, data: bytes) -> None:
+        if data:
+            opening = self._protocol.state is State.CONNECTING
+            self._protocol.receive_data(data)
+            if opening:
+                self._owed = 0 if data.endswith(b"\r\n\r\n") else None
+            elif self._owed is not None:
+                self._owed = still_owed(data, self._owed, masked=False)
+        else:
+            self._protocol.receive_eof()
+        self._arrived += self._protocol.events_received()
+        self._flush()  # what the protocol answers by itself: pongs, the end of a close
+        if self._protocol.parser_exc is not None:
+            raise ConnectionError(f"not the WebSocket protocol: {self._protocol.parser_exc}")
+        if not data and not self._arrived:
+            raise EOFError("the server closed the connection")
 
     def _flush(self) -> None:
         assert self._socket is not None
-        self._socket.settimeout(self._timeout)
+        self._wait_at_most(self._timeout)
         for data in self._protocol.data_to_send():
             if data:
                 self._socket.sendall(data)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        assert self._socket is not None
+        if seconds != self._limit:
+            self._socket.settimeout(seconds)
+            self._limit = seconds
 
 
 def _address(url: str) -> WebSocketURI:

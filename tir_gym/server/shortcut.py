@@ -5,8 +5,8 @@ which together cost as much as a step of a quick environment. An application tha
 scope, is handed the message directly. While it is busy, or the client reads too slowly, everything goes by the book.
 Another ASGI server offers no shortcut, and the application serves the same.
 
-What a client says is nearly always one short frame that arrives in one piece. Such a frame is read, and its reply
-framed, right here (RFC 6455, 5.2); all else is the library's.
+What a client says is nearly always one short frame that arrives in one piece, which is read and answered right here;
+all else is the library's.
 """
 
 from __future__ import annotations
@@ -14,25 +14,17 @@ from __future__ import annotations
 from typing import Any, Protocol, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, apply_mask  # type: ignore[attr-defined]  # the one in C where that is built
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
+
+from tir_gym.short_frames import only_payload, still_owed, text_frame
 
 EXTENSION = "tir_gym.shortcut"
 """In `scope["extensions"]`: a function that takes a `Taker`."""
 
 _IN_A_ROW = 64
 """Messages of one read that are answered before others get their turn."""
-
-
-_WHOLE_TEXT = 0x81
-"""First byte of a text message's only frame."""
-_MASKED = 0x80
-"""Least second byte of a client's frame; what is more is the length of up to 125, or says where that stands."""
-_HEAD = 6
-"""Bytes before the payload of a short frame of a client's, the last 4 of them the mask."""
-_SHORT = 1 << 16
-"""Bytes of a frame that is read here."""
 
 
 class Taker(Protocol):
@@ -67,12 +59,12 @@ class ShortcutProtocol(WebSocketsSansIOProtocol):
             assert self._taker is not None
             reply = self._taker.take(text)
             if reply is not None:
-                self.transport.write(_frame(reply.encode()))
+                self.transport.write(text_frame(reply.encode()))
             return
         if not self.handshake_initiated:
             self._owed = 0 if data.endswith(b"\r\n\r\n") else None
         elif self._owed is not None:
-            self._owed = _owed(data, self._owed)
+            self._owed = still_owed(data, self._owed, masked=True)
         super().data_received(data)
 
     def handle_text(self, event: Frame) -> None:
@@ -93,18 +85,17 @@ class ShortcutProtocol(WebSocketsSansIOProtocol):
 
     def _only_message(self, data: bytes) -> str | None:
         """The message in what was read after whole frames, if that is one short frame and it may be taken here."""
-        if self._taker is None or len(data) < _HEAD or data[0] != _WHOLE_TEXT or data[1] < _MASKED:
+        if self._taker is None or len(data) > self.config.ws_max_size:
             return None
         if self.conn.state is not State.OPEN or self.conn.current_size is not None or not self._is_free(self._taker):
             return None
-        head = _HEAD if data[1] < _MASKED + 126 else _HEAD + 2
-        if _end(data, 0) != len(data) or len(data) > min(_SHORT, self.config.ws_max_size):
+        payload = only_payload(data, masked=True)
+        if payload is None:
             return None
         try:
-            text: str = apply_mask(data[head:], data[head - 4 : head]).decode()
+            return payload.decode()
         except UnicodeDecodeError:
             return None
-        return text
 
     def _is_free(self, taker: Taker) -> bool:
         """Whether the next message may be answered now."""
@@ -117,38 +108,3 @@ class ShortcutProtocol(WebSocketsSansIOProtocol):
 
     def _offer(self, taker: Taker) -> None:
         self._taker = taker
-
-
-def _frame(payload: bytes) -> bytes:
-    """A text message as a server sends it."""
-    size = len(payload)
-    if size < 126:
-        return bytes((_WHOLE_TEXT, size)) + payload
-    if size < 1 << 16:
-        return bytes((_WHOLE_TEXT, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((_WHOLE_TEXT, 127)) + size.to_bytes(8, "big") + payload
-
-
-def _owed(data: bytes, at: int) -> int | None:
-    """Bytes that the last frame lacks, the first one beginning at that place; `None` if its head is not whole."""
-    while at < len(data):
-        end = _end(data, at)
-        if end is None:
-            return None
-        at = end
-    return at - len(data)
-
-
-def _end(data: bytes, at: int) -> int | None:
-    """Where the client's frame ends that begins at that place; `None` if its head is not whole."""
-    if len(data) < at + 2:
-        return None
-    size, head = data[at + 1] - _MASKED, at + 2
-    if size < 0:  # not masked, which ends the connection
-        return None
-    if size < 126:
-        return head + 4 + size
-    length = 2 if size == 126 else 8
-    if len(data) < head + length:
-        return None
-    return head + length + 4 + int.from_bytes(data[head : head + length], "big")
