@@ -25,8 +25,9 @@ from tir_gym.envs.remote.session import RemoteSession
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.messages import Observation
 from tir_gym.prepared import PreparedTask
-from tir_gym.records import GoldTrace, Message, Provenance, Task, ToolResult, ToolSpec, Trace, Turn
+from tir_gym.records import GoldTrace, Message, Provenance, Task, ToolResult, ToolSpec, Trace
 from tir_gym.rewards import get_reward
+from tir_gym.running import PlayedTurn
 from tir_gym.sandbox import Sandbox
 
 _HERE = ("split", "dialect", "reward", "max_turns", "render_mode")
@@ -41,7 +42,7 @@ class _Episode:
 
     task: Task
     seed: int | None
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[PlayedTurn, ...] = ()
     ending: str | None = None
     infra_error: dict[str, Any] | None = None
 
@@ -180,12 +181,12 @@ class RemoteEnv(ToolEnv):
             self._let_go()
             result = self._session.ask("step", action=recorded)
         except InfrastructureError as error:
-            episode.turns += (Turn(action=recorded, text=message.text),)
+            episode.turns += (PlayedTurn(recorded, message.text),)
             return self._lost(episode, error)
         observation, info = Observation(result["observation"]), result["info"]
         if "turn_rewards" in info:
             info["turn_rewards"] = tuple(info["turn_rewards"])
-        episode.turns += (Turn(action=recorded, text=message.text, observation=observation, reward=result["reward"]),)
+        episode.turns += (PlayedTurn(recorded, message.text, observation=observation, reward=result["reward"]),)
         episode.ending = info.get("ending")
         episode.infra_error = info.get("infra_error")
         return observation, result["reward"], result["terminated"], result["truncated"], info
@@ -298,7 +299,7 @@ class RemoteEnv(ToolEnv):
             provenance=provenance,
             messages=episode.task.messages,
             tools=episode.task.tools,
-            turns=episode.turns,
+            turns=tuple(turn.record() for turn in episode.turns),
             truncated=True,
             ending=episode.ending,
             infra_error=episode.infra_error,

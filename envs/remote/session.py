@@ -5,7 +5,6 @@ A number runs once at the server, so asking again is safe whatever got lost: the
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from tir_gym.envs.remote.connection import Connection, ConnectionLost, NoReplyInTime
 from tir_gym.errors import InfrastructureError, UsageError
+from tir_gym.short_json import read_short, writer
 
 PROTOCOL = 1
 """The protocol that is spoken here; the server says its own."""
@@ -23,7 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _UNCOUNTED = frozenset({"bad_message", "out_of_order", "busy"})
 """Refusals that use up no number of the session."""
 
-_write = json.JSONEncoder(ensure_ascii=True, check_circular=False, separators=(",", ":")).encode
+_write = writer(ensure_ascii=True, separators=(",", ":"))
 
 
 class RemoteSession:
@@ -116,7 +116,7 @@ class RemoteSession:
         until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while True:
             try:
-                reply: dict[str, Any] = json.loads(self._connection.ask(text))
+                reply: dict[str, Any] = read_short(self._connection.ask(text))
                 if reply["id"] not in (request["id"], None):  # `None` is of a request that could not be read
                     self._connection.close()
                     raise ConnectionLost(f"a reply to request {reply['id']} came for {request['id']}")
