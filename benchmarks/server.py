@@ -259,7 +259,8 @@ def mcp(calls: int, rounds: int) -> None:
 def crowd(count: int, seconds: float) -> None:
     """Every reply is held against the same step played here."""
     env = make_env(CALCULATOR, split="test")
-    played, expected = moves(20), {}
+    played = moves(20)
+    expected: dict[str, list[Any]] = {}
     for task, actions in played:
         observation, _ = env.reset(options={"task": task})
         expected[task] = [list(observation)]

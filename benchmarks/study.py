@@ -23,9 +23,10 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -103,9 +104,6 @@ ARMS: dict[str, tuple[Callable[[str], RewardSpec], str]] = {
 @contextmanager
 def shuffled(on: bool) -> Iterator[None]:
     """While it is open, the trainer's advantages are permuted over all turns of a step, whatever rollout or task."""
-    from tir_gym.agents.grpo import grpo
-
-    kept = grpo.get_estimator
 
     def get_shuffled(name: str) -> Callable[..., Any]:
         def estimate(turn_rewards: Any, group_ids: Any, **options: Any) -> list[list[float]]:
@@ -118,12 +116,8 @@ def shuffled(on: bool) -> Iterator[None]:
 
         return estimate
 
-    if on:
-        grpo.get_estimator = get_shuffled  # type: ignore[assignment]
-    try:
+    with patch("tir_gym.agents.grpo.grpo.get_estimator", get_shuffled) if on else nullcontext():
         yield
-    finally:
-        grpo.get_estimator = kept
 
 
 # Running.
