@@ -297,7 +297,8 @@ def test_ten_thousand_random_cases_equal_solving_from_scratch() -> None:
                 for _ in range(columns)
             ]
             rows.append(row)
-            engine.add(row)
+            before = engine.pairs
+            assert engine.add(row) == (engine.pairs != before)
             assert engine.value == pytest.approx(hard(np.array(rows).reshape(len(rows), columns)).total, abs=1e-9)
             assert sum(weight for _, _, weight in engine.pairs) == pytest.approx(engine.value)
             assert len({j for _, j, _ in engine.pairs}) == len({i for i, _, _ in engine.pairs}) == len(engine.pairs)

@@ -52,12 +52,15 @@ class IncrementalAssignment:
         """Total weight of the matches; summed afresh from them, so it carries no rounding from the duals."""
         return sum(self._weight_of)
 
-    def add(self, row: Sequence[float]) -> None:
-        """Take in a row of weights `[G]`, non-negative and finite. O(G^2 log G); O(G) where it has no rival."""
+    def add(self, row: Sequence[float]) -> bool:
+        """Take in a row of weights `[G]`, non-negative and finite. O(G^2 log G); O(G) where it has no rival.
+
+        Returns:
+            Whether any match has changed.
+        """
         entries = tuple([(column, weight) for column, weight in enumerate(row) if weight > 0.0])
         self._rows.append(entries)
-        if entries:
-            self._augment(len(self._rows) - 1)
+        return bool(entries) and self._augment(len(self._rows) - 1)
 
     def snapshot(self) -> AssignmentSnapshot:
         return AssignmentSnapshot(tuple(self._rows), tuple(self._row_of), tuple(self._weight_of), tuple(self._price))
@@ -73,10 +76,11 @@ class IncrementalAssignment:
         twin.restore(self.snapshot())
         return twin
 
-    def _augment(self, new: int) -> None:
+    def _augment(self, new: int) -> bool:
         """Dijkstra from the new row to the cheapest end: a free column, or a row that gives up its own.
 
-        Distances are reduced costs: what a row loses by taking an edge, against its best choice.
+        Distances are reduced costs: what a row loses by taking an edge, against its best choice. The new row may be the
+        end itself, and then nothing changes.
         """
         rows, row_of, price = self._rows, self._row_of, self._price
         reached: dict[int, float] = {}  # least distance of each column seen
@@ -109,14 +113,15 @@ class IncrementalAssignment:
         for column, reach in settled.items():
             if reach < shortest:
                 price[column] += shortest - reach
+        if end_row == new and end_column == _UNMATCHED:
+            return False
         self._flip(new, end_row, end_column, came_from)
+        return True
 
     def _flip(self, new: int, end_row: int, end_column: int, came_from: dict[int, int]) -> None:
         """Shift every match along the path that leads to its end."""
         row_of = self._row_of
         if end_column == _UNMATCHED:
-            if end_row == new:
-                return
             end_column = row_of.index(end_row)  # the row that gives up its column
         column = end_column
         while True:

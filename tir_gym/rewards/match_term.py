@@ -89,6 +89,7 @@ class MatchTerm:
     def add(self, event: TurnEvent) -> None:
         """Take in a turn's calls."""
         changed = False
+        hard = self._spec.matching == "hard"
         for call, result in zip(event.calls, event.results, strict=True):
             self.calls.append((event.turn, call, result.error))
             for n in range(len(self._sides)):
@@ -96,8 +97,8 @@ class MatchTerm:
                 if self._room[n] is not None:
                     row = self._fitted(row, n)
                 self._rows[n].append(tuple(row))
-                self._assignments[n].add(row)
-                changed = changed or any(row)
+                moved = self._assignments[n].add(row)
+                changed = changed or (moved if hard else any(row))
         # A call like no gold call changes no assignment; only a transport plan must make room for it.
         if changed or (event.calls and self._spec.matching == "soft"):
             self._solve()
