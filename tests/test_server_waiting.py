@@ -14,6 +14,7 @@ pytest.importorskip("uvicorn", reason="the extra 'server' is not installed: pip 
 
 from serving import BareClient, server_process
 
+from tir_gym.server import waiting
 from tir_gym.server.waiting import MOMENT, AwakeSelector, new_loop
 
 
@@ -60,6 +61,18 @@ def test_in_a_thread_beside_a_client_it_sleeps() -> None:
     thread.start()
     thread.join()
     assert not isinstance(selectors[0], AwakeSelector)
+
+
+@pytest.mark.parametrize(("quota", "awake"), [("max 100000", True), ("150000 100000", True), ("100000 100000", False)])
+def test_a_container_s_quota_is_not_waited_away(
+    quota: str, awake: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(waiting, "_QUOTA", tmp_path / "cpu.max")
+    loop = waiting.new_loop()
+    assert isinstance(loop._selector, AwakeSelector) is awake  # type: ignore[attr-defined]
+    loop.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

@@ -13,14 +13,17 @@ import os
 import selectors
 import threading
 import time
+from pathlib import Path
 
 MOMENT = 200e-6
 """Seconds: about what a client on this machine takes from a reply to its next message."""
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of processor time, and of what period, as a container sees its own (Linux, control groups v2)."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """An event loop for a server. It waits awake where that keeps no client from its turn: it must have a process of
-    its own, which it has in the main thread, and another processor must be there."""
+    its own, which it has in the main thread, and more than one processor."""
     alone = threading.current_thread() is threading.main_thread() and _processors() > 1
     return asyncio.SelectorEventLoop(AwakeSelector() if alone else None)
 
@@ -46,5 +49,11 @@ class AwakeSelector(selectors.DefaultSelector):
         return ready
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _processors() -> float:
+    """How many this process may use: those that it may run on, and of their time what its container is given."""
+    may = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text().split()
+        return min(may, int(quota) / int(period))
+    except (OSError, ValueError):  # no such control group, or `max`: no quota
+        return may
