@@ -32,7 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SHOTS = CHECKOUT / "build" / "screenshots"
 ENV_ID = "tir_gym/Assistant-v0"
 PROGRAM = str(Path(sys.executable).parent / "tir-gym")
-WIDE, LAPTOP, PHONE = ({"width": w, "height": h} for w, h in ((1440, 900), (1200, 800), (390, 844)))
+WIDE, LAPTOP, PHONE, SMALL = ({"width": w, "height": h} for w, h in ((1440, 900), (1200, 800), (390, 844), (320, 568)))
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +329,20 @@ def test_every_page_fits_a_phone(browser: Browser, address: str, store: Path, sc
     letters = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
     assert letters >= 14
     context.close()
+
+
+def test_the_smallest_phone_breaks_no_word_of_the_head(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=SMALL)
+    page.set_default_timeout(60_000)
+    # A text that goes over two lines has two boxes.
+    count = "word => { const all = new Range(); all.selectNodeContents(word); return all.getClientRects().length }"
+    for place in ("/", "/runs/2", "/compare?run=1&run=2"):
+        open_page(page, address + place)
+        assert page.evaluate("document.documentElement.scrollWidth") <= SMALL["width"]
+        assert {word.evaluate(count) for word in page.locator(".top nav a, .figures dd:not(.dim)").all()} == {1}
+        assert hidden_sideways(page) == 0, f"a table of {place} is wider than the phone"
+    shot(page, "compare-smallest-phone")
+    page.close()
 
 
 def test_on_a_phone_compared_runs_stand_under_their_task_with_their_names(browser: Browser, tmp_path: Path) -> None:
