@@ -282,7 +282,7 @@ class _Viewer:
             found=[name for name, _ in found],
             logs=logs,
             sections={title: [plot for plot in plots if section_of(plot.title) == title] for title, _ in SECTIONS},
-            folders=[str(folder) for folder in self._folders],
+            folders=[str(folder.absolute()) for folder in self._folders],
             live=True,
         )
 

@@ -1,7 +1,8 @@
 """Success and pass^k of a run from counts: how many tasks had n attempts of which c succeeded.
 
 The figures are those of `metrics.summarise`. Their intervals are found the same way, tasks resampled, but from the
-counts, so that ten thousand tasks cost no more than ten; the draws are others, and the last digit may be.
+counts, so that ten thousand tasks cost no more than ten; the draws are others, and with few tasks the
+ends may differ by a point or two.
 """
 
 from __future__ import annotations

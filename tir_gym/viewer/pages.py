@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tir_gym.cli.printing import fixed, number, percent, printable
+from tir_gym.cli.printing import count, fixed, number, percent, printable
 from tir_gym.cli.reporting.svg import legend, svg
 from tir_gym.cli.walking import signed
 from tir_gym.metrics import Estimate
@@ -56,6 +56,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.filters |= {
+        "counted": count,
         "number": number,
         "fixed": fixed,
         "points": _points,
