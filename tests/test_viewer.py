@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -296,12 +297,11 @@ def test_changes_of_all_turns_are_the_change_of_the_episode(reader: Reader) -> N
         found = changes_of(trace)
         assert not found.reason
         state: dict[tuple[str, str], dict[str, str | None]] = {}
-        for turn in found.turns.values():
-            for record in turn.records:
-                fields = state.setdefault((record.table, record.key), {})
-                for field in record.fields:
-                    fields[field.name] = field.after
-                written += 1
+        for record in (each for turn in found.turns.values() for call in turn for each in call.records):
+            fields = state.setdefault((record.table, record.key), {})
+            for field in record.fields:
+                fields[field.name] = field.after
+            written += 1
         env = env_of(trace)
         env.reset(options={"task": trace.provenance.task_id})
         for turn in trace.turns:
@@ -313,6 +313,36 @@ def test_changes_of_all_turns_are_the_change_of_the_episode(reader: Reader) -> N
                     assert value == (None if now is None else json.dumps(now, ensure_ascii=False))
         env.close()
     assert written
+
+
+def test_each_write_of_a_turn_has_its_own_changes(tmp_path: Path) -> None:
+    def adding(task: str) -> dict[str, Any]:
+        return {"function": {"name": "AddReminder", "arguments": {"task": task, "due_date": "2026-09-01 10:00:00"}}}
+
+    class Two:
+        def begin(self, env_info: dict[str, Any]) -> None:
+            read = {"function": {"name": "GetReminders", "arguments": {}}}
+            wrong = {"function": {"name": "ChangePassword", "arguments": {"old_password": "a", "new_password": "b"}}}
+            self.moves = iter([[adding("first"), read, wrong, adding("second")], [adding("third")], []])
+
+        def act(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+            return {"content": "Done.", "tool_calls": next(self.moves)}
+
+    played = play_episode(make_env(ASSISTANT, split="test"), Two(), task="test/1")
+    made = {
+        (number, each.call): [field.after for record in each.records for field in record.fields if field.name == "task"]
+        for number, turn in changes_of(played.trace).turns.items()
+        for each in turn
+    }
+    assert [result.ok for result in played.trace.turns[0].results] == [True, True, False, True]
+    assert made == {(0, 0): ['"first"'], (0, 3): ['"second"'], (1, 0): ['"third"']}
+    with open_store(tmp_path / "two.db") as opened:
+        opened.begin_run("two", {"env_id": ASSISTANT}).record(played, repeat=0)
+    reader = Reader(tmp_path / "two.db")
+    page = TestClient(make_app(reader), base_url="http://localhost:8765").get("/episodes/1").text
+    calls = re.split('id="call-', page)
+    assert [call[:3] for call in calls if 'class="state"' in call] == [f"{t + 1}-{c + 1}" for t, c in made]
+    reader.close()
 
 
 def test_a_text_that_changed_is_compared_line_by_line() -> None:
@@ -663,6 +693,12 @@ def test_the_command_says_what_is_missing(
     assert "no such folder" in capsys.readouterr().err
     assert main(["view", str(folder / "runs.db"), "--token", "short"]) == 2
     assert "at least 8" in capsys.readouterr().err
+    # An address for documents (RFC 5737), which no machine has.
+    assert main(["view", str(folder / "runs.db"), "--host", "192.0.2.1"]) == 2
+    assert capsys.readouterr().err.strip().endswith("choose another --host")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["view", str(folder / "runs.db"), "--port", str(taken.getsockname()[1])]) == 2
+    assert capsys.readouterr().err.strip().endswith("choose another --port")
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["view", str(folder / "runs.db")]) == 2
     assert "pip install 'tir-gym[viewer]'" in capsys.readouterr().err

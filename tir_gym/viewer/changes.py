@@ -1,4 +1,5 @@
-"""What each turn changed in the world: the episode is played once more, and the sandbox asked after every turn.
+"""What each write changed in the world: the episode is played once more, and the sandbox asked after every turn, and
+in forks of it after each of several writes of one turn.
 
 Tools on plain data in this process are played without asking. Other sandboxes run what a model wrote, behind walls but
 for seconds, so those are played when the reader says so. Nothing is played where the recorded environment cannot be
@@ -7,7 +8,8 @@ made here, or where a replayed turn comes out otherwise than recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from difflib import unified_diff
 from itertools import islice
@@ -15,13 +17,16 @@ from typing import Any
 
 from tir_gym.env import ToolEnv
 from tir_gym.errors import TirGymError
-from tir_gym.records import Trace
+from tir_gym.records import ToolCall, Trace
 from tir_gym.replay_trace import env_of
+from tir_gym.sandbox import Sandbox
 from tir_gym.sandboxes.state import StateSandbox
 from tir_gym.viewer.episode import as_json, doubtful
 
 _ROWS = 60
-"""Changed records shown of one turn."""
+"""Changed records shown of one call."""
+_WRITES = 20
+"""Writes of one turn up to which they are told apart: for each, those before it are run once more."""
 _LINES = 2000
 """Lines of a text up to which it is compared line by line."""
 
@@ -48,7 +53,7 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class RecordChange:
-    """A record that a turn made, changed or removed."""
+    """A record that a call made, changed or removed."""
 
     table: str
     key: str
@@ -59,9 +64,11 @@ class RecordChange:
 
 
 @dataclass(frozen=True)
-class TurnChanges:
-    """What a turn changed."""
+class CallChanges:
+    """What a call changed."""
 
+    call: int | None
+    """Its position in its turn; `None` where it is not known which calls of the turn, or what else, did it."""
     records: tuple[RecordChange, ...]
     left_out: int
     """Changed records beyond those that are shown."""
@@ -69,10 +76,11 @@ class TurnChanges:
 
 @dataclass(frozen=True)
 class Changes:
-    """What an episode changed, turn by turn."""
+    """What an episode changed, write by write."""
 
-    turns: Mapping[int, TurnChanges]
-    """By turn, as far as the episode could be played again; a turn that changed nothing has no records."""
+    turns: Mapping[int, tuple[CallChanges, ...]]
+    """By turn, as far as the episode could be played again, in the order of its calls; nothing for a turn that changed
+    nothing."""
     reason: str
     """Why there is nothing, or no more."""
     asks: bool = False
@@ -109,23 +117,38 @@ def _played(trace: Trace, env: ToolEnv, asked: bool) -> Changes:
     if not asked and not isinstance(env.sandbox, StateSandbox):
         kind = type(env.sandbox).__name__
         return Changes({}, f"its tools run in a {kind}, where playing it again takes a while", asks=True)
-    found: dict[int, TurnChanges] = {}
+    found: dict[int, tuple[CallChanges, ...]] = {}
+    writing = {tool.name for tool in trace.tools if tool.effect != "read"}
     before: Mapping[str, Any] = env.sandbox.diff()
     for number, turn in enumerate(trace.turns):
+        writes = [i for i, call in enumerate(turn.calls) if call.name in writing and turn.results[i].ok]
+        apart = 1 <= len(writes) <= _WRITES
+        states = [_state_after(env.sandbox, turn.calls[: i + 1]) for i in writes[:-1]] if apart else []
         observation, _, terminated, truncated, _ = env.step(turn.action)
         if observation != turn.observation:
             return Changes(found, f"turn {number + 1} comes out otherwise than it was recorded")
         after: Mapping[str, Any] = env.sandbox.diff()
-        records = _between(before, after)
-        found[number] = TurnChanges(tuple(records[:_ROWS]), max(0, len(records) - _ROWS))
-        before = after
+        made = []
+        for call, state in zip(writes if apart else [None], [*states, after], strict=True):
+            records = _between(before, state)
+            if records:
+                made.append(CallChanges(call, tuple(records[:_ROWS]), max(0, len(records) - _ROWS)))
+            before = state
+        found[number] = tuple(made)
         if terminated or truncated:
             break
     return Changes(found, "" if len(found) == len(trace.turns) else "the episode ends earlier here than it did")
 
 
+def _state_after(sandbox: Sandbox, calls: Sequence[ToolCall]) -> Mapping[str, Any]:
+    """What has changed since the start once the first calls of a turn have run, in a fork of the sandbox."""
+    with closing(sandbox.fork()) as twin:
+        twin.run_turn(calls)
+        return twin.diff()
+
+
 def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[RecordChange]:
-    """From what had changed since the start, before and after a turn, to what the turn changed."""
+    """From what had changed since the start, before and after a call, to what the call changed."""
     records = []
     for table in sorted(before.keys() | after.keys()):
         was, now = before.get(table, {}), after.get(table, {})
