@@ -526,6 +526,16 @@ def test_what_the_operator_has_fixed_is_in_no_reply(expose_gold: bool) -> None:
         assert client.ask("trace")["result"]["trace"]["provenance"]["env_kwargs"] == {"split": "test"}
 
 
+def test_only_an_option_that_an_environment_has_can_be_left_to_clients() -> None:
+    lookup = "tir_gym/Lookup-v0"
+    with pytest.raises(UsageError, match=r"option 'hopz' cannot be allowed: .* they have .*\bhops\b"):
+        Catalogue([CALCULATOR, lookup], allowed=["hops", "hopz"])
+    env = Catalogue([CALCULATOR, lookup], allowed=["hops"]).make(lookup, {"hops": [1, 1]})
+    env.reset(options={"task": "test/1"})
+    assert "hops-1" in env.task.tags
+    env.close()
+
+
 # The other faces
 
 

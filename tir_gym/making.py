@@ -39,7 +39,25 @@ def make_env(id: str, /, **options: Any) -> ToolEnv:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown is None:
             raise
-        raise UsageError(f"{id} has no option {unknown[1]!r}; it has {', '.join(_options(id))}") from None
+        raise UsageError(f"{id} has no option {unknown[1]!r}; it has {', '.join(options_of(id))}") from None
+
+
+def options_of(id: str) -> list[str]:
+    """What an environment's constructor takes by name, with what it passes on to the classes below it.
+
+    Raises:
+        UsageError: No such environment.
+    """
+    made = _creator(_full_id(id)) if is_registered(id) else _class_named(id)
+    found: dict[str, None] = {}
+    for each in made.__mro__ if isinstance(made, type) else (made,):
+        if isinstance(each, type) and "__init__" not in vars(each):
+            continue
+        parameters = inspect.signature(each).parameters.values()
+        found |= dict.fromkeys(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return sorted(found)
 
 
 def is_registered(id: str) -> bool:
@@ -67,20 +85,6 @@ def _registered(id: str, options: dict[str, Any]) -> ToolEnv:
 def _creator(id: str) -> Any:
     entry_point = gymnasium.spec(id).entry_point
     return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-
-
-def _options(id: str) -> list[str]:
-    """What the constructor takes by name, with what it passes on to the classes below it."""
-    made = _creator(_full_id(id)) if is_registered(id) else _class_named(id)
-    found: dict[str, None] = {}
-    for each in made.__mro__ if isinstance(made, type) else (made,):
-        if isinstance(each, type) and "__init__" not in vars(each):
-            continue
-        parameters = inspect.signature(each).parameters.values()
-        found |= dict.fromkeys(one.name for one in parameters if one.kind is one.KEYWORD_ONLY)
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            break
-    return sorted(found)
 
 
 def _class_named(id: str) -> type[ToolEnv]:

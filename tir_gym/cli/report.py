@@ -52,6 +52,10 @@ def command(
     if twice:
         raise UsageError(f"run {sorted(twice)[0]!r} is named twice; name each once")
     options = env_options(data_dir=data_dir, env_args=env_arg)
+    if env is not None:
+        from tir_gym.making import options_of
+
+        options_of(env)  # there must be such an environment; whether it explains an episode is told on the page
     logs = _logs(training, store)
     with existing_store(store) as opened:
         report = make_report([opened.run(name) for name in runs], lambda trace: _env_of(trace, env, options), logs)

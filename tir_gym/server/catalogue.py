@@ -7,7 +7,7 @@ from typing import Any
 
 from tir_gym.env import ToolEnv
 from tir_gym.errors import UsageError
-from tir_gym.making import make_env
+from tir_gym.making import make_env, options_of
 from tir_gym.registration import cards
 
 OPTIONS = ("split", "dialect", "reward", "max_turns", "render_mode", "task")
@@ -24,7 +24,7 @@ class Catalogue:
             so think of who can reach the server.
 
     Raises:
-        UsageError: An environment that cannot be made.
+        UsageError: An environment that cannot be made, or an allowed option that none of them has.
     """
 
     def __init__(
@@ -43,6 +43,13 @@ class Catalogue:
             env.close()
         if not ids:
             self.ids = [card.id for card in cards().values() if not card.needs]
+        known = {name for id in self.ids for name in options_of(id)} if allowed else set()
+        for name in allowed:
+            if name not in known:
+                raise UsageError(
+                    f"option {name!r} cannot be allowed: no environment of this server has it; "
+                    f"they have {', '.join(sorted(known))}"
+                )
 
     def named(self, env_id: str | None) -> str:
         """The id in full.
