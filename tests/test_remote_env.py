@@ -22,6 +22,7 @@ pytest.importorskip("uvicorn", reason="the extra 'server' is not installed: pip 
 from serving import http, server_here, server_process
 
 from tir_gym.agents import make_agent
+from tir_gym.cli import main
 from tir_gym.env import ToolEnv
 from tir_gym.episode import PlayedEpisode, play_episode
 from tir_gym.errors import InfrastructureError, UsageError
@@ -66,6 +67,14 @@ def test_gymnasium_accepts_it(url: str) -> None:
     assert again.reset(seed=3)[0] == env.reset(seed=3)[0]
     env.close()
     env.close()
+
+
+def test_an_agent_that_needs_the_gold_is_told_who_keeps_it(url: str, tmp_path: Path, capsys: Any) -> None:
+    words = ["eval", REMOTE, "--url", url, "--env-arg", f'env_id="{CALCULATOR}"', "--agent", "oracle", "-n", "1"]
+    assert main([*words, "--store", str(tmp_path / "runs.db")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith("error: agent oracle needs the gold trace")
+    assert said[-1].endswith("--expose-gold")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -55,7 +55,11 @@ def play_episode(
     start = time.perf_counter()
     observation, info = env.reset(options={"task": task})
     if sees_gold and env.gold_withheld:
-        raise UsageError(f"{type(agent).__name__} needs the gold trace, which this environment keeps to itself")
+        who = f"agent {name}" if name else type(agent).__name__
+        raise UsageError(
+            f"{who} needs the gold trace, which this environment keeps to itself; a server sends it if started with "
+            "--expose-gold"
+        )
     begin = {
         "env_id": env.spec.id if env.spec is not None else env.env_id,
         "task_id": info["task_id"],
