@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tir_gym.cli.reporting.examples import chosen
 from tir_gym.cli.reporting.html import html
 from tir_gym.cli.reporting.markdown import markdown
 from tir_gym.cli.reporting.svg import svg
+from tir_gym.cli.reporting.tables import about
 from tir_gym.cli.reporting.writing import FORMS, as_json
 from tir_gym.episode import PlayedEpisode
 from tir_gym.making import make_env
@@ -105,6 +107,16 @@ def test_every_form_says_what_eval_says(store: Store) -> None:
         for part in ("pass^2", f"{spoiled.success.value:.1%}", "infra failures", "Hardest tasks", "Who wins where"):
             assert part in text, part
     assert json.loads(as_json(report_of(store, "spoiled")))["title"] == f"noisy:0.5 on {CALCULATOR}"
+
+
+def test_runs_that_go_by_their_names_are_said_to_be_whose_and_of_what(store: Store) -> None:
+    report = report_of(store, "gold", "spoiled")
+    assert about(report)[0] == "oracle: run gold, seed 0, 10 tasks of the test split, 2 attempts each."
+    named = [replace(run, label=run.name) for run in report.runs]
+    named[1] = replace(named[1], config={**named[1].config, "env_id": "other:Env"})
+    one, other = about(replace(report, runs=tuple(named)))
+    assert one == f"Run gold: agent oracle on {CALCULATOR}, seed 0, 10 tasks of the test split, 2 attempts each."
+    assert other.startswith("Run spoiled: agent noisy:0.5 on other:Env, seed 0,")
 
 
 def test_credit_by_turn_is_the_mean_over_the_traces(store: Store) -> None:
@@ -385,6 +397,11 @@ def test_learning_curves_stand_in_every_form(folder: Path, tmp_path: Path) -> No
     assert main(["report", "gold", "--training", str(folder / "none"), "--store", str(folder / "runs.db")]) == 2
 
 
+def test_an_environment_that_is_not_there_explains_nothing_and_is_an_error(folder: Path, capsys: Any) -> None:
+    assert main(["report", "gold", "--env", "tir_gym/Calculater-v0", "--store", str(folder / "runs.db")]) == 2
+    assert "did you mean tir_gym/Calculator-v0?" in capsys.readouterr().err
+
+
 def test_figures_for_papers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     words = ["report", "gold", "evil", "-o", str(tmp_path / "page.html"), "--store", str(folder / "runs.db")]
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -400,6 +417,9 @@ def test_figures_for_papers(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
         drawn = (tmp_path / "one" / name).read_bytes()
         assert drawn == (tmp_path / "two" / name).read_bytes()
         if name.endswith(".svg"):
-            assert not [each for each in ElementTree.fromstring(drawn).iter() if each.tag.endswith(("script", "image"))]
+            root = ElementTree.fromstring(drawn)
+            assert not [each for each in root.iter() if each.tag.endswith(("script", "image"))]
+            assert root.find(".//*[@id='legend_1']") is not None
+            assert root.find(".//*[@id='axes_1']//*[@id='legend_1']") is None, "names lie on the plot"
         else:
             assert drawn.startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
                 continue
             figure = Figure(figsize=(4.2, 3.0), layout="constrained")
             _draw(figure.subplots(), plot)
+            _name(figure, [_label(curve.label) for curve in plot.curves])
             for suffix, date in (("png", {}), ("svg", {"Date": None})):
                 path = folder / f"{plot.name}.{suffix}"
                 figure.savefig(path, dpi=300, metadata=date)
@@ -73,8 +75,15 @@ def _draw(axes: Any, plot: Plot) -> None:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(axis="y", linewidth=0.4)
     axes.spines[["top", "right"]].set_visible(False)
-    if several > 1:
-        axes.legend(fontsize="x-small", frameon=False)
+
+
+def _name(figure: Any, labels: Sequence[str]) -> None:
+    """Say above a plot of several curves which is which, for inside it names would lie on points and intervals."""
+    if len(labels) < 2:
+        return
+    columns = min(len(labels), max(1, int(figure.get_figwidth() / (0.45 + 0.055 * max(map(len, labels))))))
+    figure.set_figheight(figure.get_figheight() + 0.14 * -(-len(labels) // columns))
+    figure.legend(loc="outside upper center", ncols=columns, fontsize="x-small", frameon=False)
 
 
 def _label(text: str) -> str:

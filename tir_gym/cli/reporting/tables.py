@@ -50,15 +50,16 @@ class Table:
 def about(report: Report) -> list[str]:
     """What was run, a sentence per run."""
     lines = []
+    several = len({run.config.get("env_id") for run in report.runs}) > 1
     for run in report.runs:
         config, k = run.config, run.config.get("k")
         attempts = count(k, "attempt") if isinstance(k, int) else "attempts"
-        name = f"Run {run.name}" if run.name == run.label else f"{run.label}: run {run.name}"
+        named = run.name == run.label
+        name = f"Run {run.name}: agent {config.get('agent', '-')}" if named else f"{run.label}: run {run.name}"
+        where = f" on {config.get('env_id', '-')}" if several else ""
         unfinished = "" if run.status == "finished" else " It is not finished."
-        lines.append(
-            f"{name}, seed {config.get('seed', '-')}, {run.summary.tasks} tasks of the {config.get('split', '-')} "
-            f"split, {attempts} each.{unfinished}"
-        )
+        tasks = f"{count(run.summary.tasks, 'task')} of the {config.get('split', '-')} split"
+        lines.append(f"{name}{where}, seed {config.get('seed', '-')}, {tasks}, {attempts} each.{unfinished}")
     return lines
 
 
