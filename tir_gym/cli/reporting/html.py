@@ -32,6 +32,8 @@ _TURNS = 60
 """Turns shown of one episode."""
 _TASKS = 1000
 """Tasks listed; the JSON report has all."""
+_BESIDE = 4
+"""Columns that a phone shows side by side."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --soft: #f3f4f6; --line: #d5d8dc; --dim: #5a6068;
@@ -40,7 +42,6 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e6e9; --paper: #15171a; --soft: #1f2226; --line: #383d44;
   --dim: #a0a7b0; --good: #6fcf8b; --part: #e5b567; --bad: #ff8a80; --s0: #5cb3ef; --s1: #ff9e57; --s2: #4ccfa0;
   --s3: #e796c9; --s4: #e2c14a; --s5: #a3d6fa; --s6: #b79be6; --s7: #aab4b6; } }
-@media (max-width: 40rem) { th, td { padding-right: .7rem; } table { font-size: 14px; } }
 @media print { details:not([open]) { display: none; } }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 70rem;
@@ -67,6 +68,13 @@ section > div { margin-top: .3rem; } .why { margin: 0 0 .6rem 1.2rem; font-size:
 figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; }
 .plot { display: block; width: 100%; height: auto; } .plot text { font-size: 11px; fill: var(--dim); }
 .grid { stroke: var(--line); fill: none; } .line, .bar { fill: none; stroke-width: 1.5; } .bar { opacity: .55; }
+@media (max-width: 40rem) { th, td { padding-right: .7rem; } table { font-size: 14px; }
+  .stacked, .stacked tbody, .stacked tr { display: block; } .stacked thead { position: absolute; left: -999rem; }
+  .stacked tr { padding: .4rem 0; border-bottom: 1px solid var(--line); }
+  .stacked td { display: flex; flex-wrap: wrap; justify-content: flex-end; align-items: baseline; gap: 0 .6rem;
+    max-width: none; border: 0; padding: .05rem 0; white-space: normal; }
+  .stacked td::before { content: attr(data-is); color: var(--dim); margin-right: auto; }
+  .stacked td:first-child { font-weight: 600; } .stacked td:first-child::before { font-weight: 400; } }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: 0; margin: .4rem 0; }
 .key { width: 13px; height: 13px; margin-right: .4rem; vertical-align: -1px; }
 """ + "\n".join(
@@ -252,20 +260,25 @@ def _colour(score: float | None) -> str:
 
 
 def _table(table: Table) -> str:
+    """A table; where it has many columns, a phone shows each row as a block, every cell after its column's name."""
+    stacked = len(table.heads) > _BESIDE
     head = "".join(
         f'<th scope="col"{" class=n" if i in table.right else ""}>{_text(name)}</th>'
         for i, name in enumerate(table.heads)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(table, r, c, value) for c, value in enumerate(row)) + "</tr>"
+        "<tr>" + "".join(_cell(table, r, c, value, stacked) for c, value in enumerate(row)) + "</tr>"
         for r, row in enumerate(table.rows)
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = ' class="stacked"' if stacked else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(table: Table, row: int, column: int, value: Any) -> str:
+def _cell(table: Table, row: int, column: int, value: Any, stacked: bool) -> str:
     names = [*(["n"] if column in table.right else []), *(["best"] if (row, column) in table.best else [])]
     marked = f' class="{" ".join(names)}"' if names else ""
+    if stacked:
+        marked += f' data-is="{_text(table.heads[column])}"'
     if isinstance(value, tables.Spread):
         return f"<td{marked}>{_text(value.value)}<small>{_text(value.interval)}</small></td>"
     return f"<td{marked}>{_text(value)}</td>"
