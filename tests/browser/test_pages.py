@@ -396,7 +396,9 @@ def shown(page: Page) -> list[Shown]:
     ]
 
 
-def test_no_table_is_wider_than_a_laptop_and_none_of_a_report_than_a_phone(browser: Browser, address: str, store: Path) -> None:
+def test_no_table_is_wider_than_a_laptop_and_none_of_a_report_than_a_phone(
+    browser: Browser, address: str, store: Path
+) -> None:
     page = browser.new_page(viewport=LAPTOP)
     for place in ("/", "/runs/2", "/compare?run=1&run=2", "/group?run=2&task=test/1"):
         open_page(page, address + place)
