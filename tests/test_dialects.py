@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tir_gym import ToolCall
 from tir_gym.dialects import DIALECTS, Malformed, get_dialect
+from tir_gym.dialects.dialect import thoughts_of, without_thoughts
 from tir_gym.errors import UsageError
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
@@ -103,6 +104,28 @@ def test_a_thought_that_the_template_opened_is_a_thought(name: str) -> None:
     parsed = get_dialect(name).parse('Maybe <tool_call>{"name": "g"}</tool_call>? No.</think>' + text)
     assert [item.name for item in parsed.items if isinstance(item, ToolCall)] == ([] if name == "openai" else ["f"])
     assert parsed.refusal is (name == "openai")
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts"),
+    [
+        ("Done.", ()),
+        ("<think>a</think>Done.<think> b </think>", ("a", "b")),
+        ("opened before</think>Done.", ("opened before",)),
+        ("Done. <think>cut off", ("cut off",)),
+        ("<think></think>Done.", ()),
+    ],
+)
+def test_what_is_left_out_of_the_words_was_thought(text: str, thoughts: tuple[str, ...]) -> None:
+    assert without_thoughts(text).strip() == "Done."
+    assert thoughts_of(text) == thoughts_of({"content": text}) == thoughts
+    parts = {"content": [{"type": "text", "text": text}], "reasoning_content": "apart", "reasoning": None}
+    assert thoughts_of(parts) == ("apart", *thoughts)
+
+
+@pytest.mark.parametrize("action", [None, 3, {}, {"content": 3}, {"content": [3], "reasoning": 3}])
+def test_what_says_nothing_thinks_nothing(action: Any) -> None:
+    assert thoughts_of(action) == ()
 
 
 def test_thoughts_beside_calls_are_no_words() -> None:

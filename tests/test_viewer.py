@@ -365,6 +365,40 @@ def test_thoughts_are_apart_from_what_is_said(reader: Reader) -> None:
     assert (turn.thoughts, turn.text) == (("first", "second", "cut"), "Done.")
 
 
+def test_thoughts_of_a_real_episode_are_folded_and_can_be_had_whole(tmp_path: Path) -> None:
+    long = "why? " * 2000
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1, "b": 2}}</tool_call>'
+    actions = [
+        f"<think>{long}</think>I add.{call}",
+        f"a template opened it</think>And again.{call}",
+        {"content": [{"type": "text", "text": "<think>nearly</think>Done: 3."}], "reasoning_content": "apart"},
+    ]
+
+    class Thinking:
+        def begin(self, env_info: dict[str, Any]) -> None:
+            self.moves = iter(actions)
+
+        def act(self, observation: Any, info: dict[str, Any]) -> Any:
+            return next(self.moves)
+
+    played = play_episode(make_env(CALCULATOR, split="test", dialect="hermes"), Thinking(), task="test/1")
+    shown = [(turn.thoughts, turn.text) for turn in show_episode(played.trace).turns]
+    assert shown == [
+        ((long.strip(),), "I add."),
+        (("a template opened it",), "And again."),
+        (("apart", "nearly"), "Done: 3."),
+    ]
+    with open_store(tmp_path / "thoughts.db") as opened:
+        opened.begin_run("thoughts", {"env_id": CALCULATOR}).record(played, repeat=0)
+    reader = Reader(tmp_path / "thoughts.db")
+    client = TestClient(make_app(reader), base_url="http://localhost:8765")
+    page = client.get("/episodes/1").text
+    assert page.count('<details class="thought">') == 4
+    (whole,) = (link for link in Tags(page).links if "part=thought" in link)
+    assert client.get(whole).text == long.strip()
+    reader.close()
+
+
 def test_who_wins_where_is_what_the_report_says(client: TestClient, folder: Path, capsys: Any) -> None:
     capsys.readouterr()
     assert main(["report", "gold", "noisy", "--store", str(folder / "runs.db"), "--json"]) == 0

@@ -18,7 +18,7 @@ from tir_gym.short_json import read_short
 _LONG = 1 << 16
 """Characters of JSON that are read in one go at most, during which no other thread runs."""
 _FIELDS = frozenset({"content", "tool_calls", "refusal"})
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_THOUGHT = re.compile(r"<think>(.*?)(?:</think>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,17 @@ def without_thoughts(text: str) -> str:
     if "<think>" in text:
         text = _THOUGHT.sub("", text)
     return text.rpartition("</think>")[2] if "</think>" in text else text
+
+
+def thoughts_of(action: Any) -> tuple[str, ...]:
+    """What an action says that its agent thought: fields of their own as endpoints have them, then what
+    `without_thoughts` leaves out of its text."""
+    fields = action if isinstance(action, Mapping) else {}
+    told = [fields.get(name) for name in ("reasoning_content", "reasoning", "thinking")]
+    text = action if isinstance(action, str) else _text_of(fields.get("content"))
+    opened = _THOUGHT.sub("", text).rpartition("</think>")[0]
+    every = [*(each for each in told if isinstance(each, str)), opened, *_THOUGHT.findall(text)]
+    return tuple(each.strip() for each in every if each.strip())
 
 
 def _text_of(content: Any) -> str:

@@ -25,7 +25,7 @@ from tir_gym.metrics import Outcome
 from tir_gym.viewer import comparing, pages
 from tir_gym.viewer.advantages import CHOICES, CREDITS, MISSING, advantages_of
 from tir_gym.viewer.changes import Changes, changes_of
-from tir_gym.viewer.episode import ShownEpisode, result_text, show_episode
+from tir_gym.viewer.episode import ShownEpisode, result_text, show_episode, thoughts_and_words
 from tir_gym.viewer.guard import LOOPBACK, Guard
 from tir_gym.viewer.lines import OUTCOMES, SORTS, RunLine, Wanted
 from tir_gym.viewer.matching import NARROW, WIDE, picture
@@ -241,7 +241,9 @@ class _Viewer:
             if part == "message":
                 text = str(trace.messages[call].get("content"))
             elif part == "text":
-                text = trace.turns[turn].text
+                text = thoughts_and_words(trace.turns[turn])[1]
+            elif part == "thought":
+                text = thoughts_and_words(trace.turns[turn])[0][call]
             elif part == "reply":
                 replies = [each for each in trace.turns[turn].observation if each.get("role") == "user"]
                 text = str(replies[call].get("content"))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tir_gym.cli.walking import WalkedTurn, walk
+from tir_gym.dialects.dialect import thoughts_of
 from tir_gym.errors import TirGymError
 from tir_gym.records import Task, ToolCall, Trace, Turn
 from tir_gym.replay_trace import env_of
@@ -20,6 +21,7 @@ from tir_gym.rescore import Explained, explain
 from tir_gym.rewards import Match
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
+"""Also of traces that others made: our dialects leave `<think>` out of a turn's text."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,13 @@ def show_episode(trace: Trace, seconds: Sequence[float | None] = (), *, asked: b
     return ShownEpisode(trace, turns, golds, steps, reason)
 
 
+def thoughts_and_words(turn: Turn) -> tuple[tuple[str, ...], str]:
+    """What the agent thought, and what it said without it."""
+    thoughts = list(thoughts_of(turn.action))
+    thoughts += [found for _, each in _THOUGHT.findall(turn.text) if (found := each.strip()) and found not in thoughts]
+    return tuple(thoughts), _THOUGHT.sub("", turn.text).strip()
+
+
 def as_json(value: Any) -> str:
     """A value of a trace as people read it."""
     return json.dumps(value, ensure_ascii=False)
@@ -245,7 +254,7 @@ def _turn(
 ) -> ShownTurn:
     entries = [] if match is None else [entry for entry in match.calls if entry["turn"] == walked.number]
     wanted = () if match is None else golds.get(match.trace, ())
-    thoughts, text = _thoughts(turn)
+    thoughts, text = thoughts_and_words(turn)
     calls = []
     for i, (call, result) in enumerate(zip(turn.calls, turn.results, strict=True)):
         entry = entries[i] if i < len(entries) else None
@@ -285,15 +294,6 @@ def _turn(
         hindsight=walked.hindsight,
         seconds=seconds,
     )
-
-
-def _thoughts(turn: Turn) -> tuple[tuple[str, ...], str]:
-    """What the agent thought, and what it said without it."""
-    action = turn.action if isinstance(turn.action, dict) else {}
-    told = [action.get(name) for name in ("reasoning_content", "reasoning", "thinking")]
-    thoughts = [each for each in told if isinstance(each, str) and each.strip()]
-    thoughts += [found[1].strip() for found in _THOUGHT.findall(turn.text) if found[1].strip()]
-    return tuple(thoughts), _THOUGHT.sub("", turn.text).strip()
 
 
 def _arguments(call: ToolCall, entry: Mapping[str, Any] | None, golds: Sequence[ToolCall]) -> tuple[ShownArgument, ...]:
