@@ -30,7 +30,7 @@ TEXT_FORMS = {"openai": export_openai, "sharegpt": export_sharegpt, "atif": expo
 
 
 class Odd:
-    """Calls twice in a message, cannot be read, talks in odd characters, and never comes to an end."""
+    """Calls twice in a message, cannot be read, thinks, talks in odd characters, and never comes to an end."""
 
     def begin(self, env_info: Any) -> None:
         self.turn = 0
@@ -41,7 +41,7 @@ class Odd:
         calls = [{"id": f"c{i}", "function": {"name": "add", "arguments": given}} for i, given in enumerate(arguments)]
         broken = {"id": "x", "function": {"name": "add", "arguments": "{"}}
         said = {1: [broken], 2: [*calls, broken], 3: calls[:1]}.get(self.turn, calls)
-        return {"role": "assistant", "content": "\ud800 well", "tool_calls": said}
+        return {"role": "assistant", "content": "<think>Odd.</think>\ud800 well", "tool_calls": said}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +123,7 @@ def test_atif_by_hand(run: Run, tmp_path: Path) -> None:
     assert line["schema_version"] == "ATIF-v1.7"
     assert [step["step_id"] for step in line["steps"]] == list(range(1, len(line["steps"]) + 1))
     assert [step["source"] for step in line["steps"]] == ["system", "user", *["agent"] * 5]
+    assert {step.get("reasoning_content") for step in line["steps"][2:]} == {"Odd."}
     both = line["steps"][3]
     assert [call["function_name"] for call in both["tool_calls"]] == ["add", "add"]
     assert both["tool_calls"][0]["arguments"] == {"a": 2, "b": 3}

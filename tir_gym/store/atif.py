@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from tir_gym.dialects.dialect import thoughts_of
 from tir_gym.records import Trace, Turn
 from tir_gym.store.learning import write_lines
 from tir_gym.store.run import EpisodeRow, Run
@@ -87,6 +88,8 @@ def _turn(trace: Trace, number: int, turn: Turn) -> dict[str, Any]:
     # The environment names the tool in its answer to a call, and only there; the others complain.
     ids = [str(message["tool_call_id"]) for message in answers if "name" in message]
     step: dict[str, Any] = {"source": "agent", "message": turn.text}
+    if thoughts := thoughts_of(turn.action):
+        step["reasoning_content"] = "\n\n".join(thoughts)
     if turn.calls:
         step["tool_calls"] = [
             {"tool_call_id": id, "function_name": call.name, "arguments": dict(call.arguments)}
