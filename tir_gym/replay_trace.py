@@ -8,7 +8,7 @@ and a fault from outside the environment, which is taken over as recorded.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,14 +78,32 @@ def env_of(trace: Trace, *, env_id: str | None = None, **options: Any) -> ToolEn
             f"the trace names environment {recorded.env_id!r}, which is not registered here; "
             "if you trust that code, name it yourself (--env)"
         )
-    for name, value in recorded.env_kwargs.items():
-        if name not in options and name not in _NO_PLACES and _leads_elsewhere(value):
-            raise UsageError(
-                f"the environment of the trace is elsewhere: option {name!r} is {_window(_canonical(value), 0)}; "
-                "a trace may not choose what this machine connects to, so if you trust that place, "
-                f"name it yourself (--env-arg {name}=...)"
-            )
+    place = elsewhere(trace, options)
+    if place is not None:
+        value = recorded.env_kwargs[place]
+        raise UsageError(
+            f"the environment of the trace is elsewhere: option {place!r} is {_window(_canonical(value), 0)}; "
+            "a trace may not choose what this machine connects to, so if you trust that place, "
+            f"name it yourself (--env-arg {place}=...)"
+        )
     return make_env(env_id or recorded.env_id, **{**recorded.env_kwargs, **options})
+
+
+def elsewhere(trace: Trace, given: Collection[str] = ()) -> str | None:
+    """The option by which a trace's environment is elsewhere, such as `url`; `None` where it is in this process.
+
+    Args:
+        trace: Its provenance has the options.
+        given: Those that will be others than the recorded ones.
+    """
+    return next(
+        (
+            name
+            for name, value in trace.provenance.env_kwargs.items()
+            if name not in given and name not in _NO_PLACES and _leads_elsewhere(value)
+        ),
+        None,
+    )
 
 
 def replay_trace(trace: Trace, env: ToolEnv | None = None) -> Replay:

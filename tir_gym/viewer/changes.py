@@ -21,7 +21,7 @@ from tir_gym.records import ToolCall, Trace
 from tir_gym.replay_trace import env_of
 from tir_gym.sandbox import Sandbox
 from tir_gym.sandboxes.state import StateSandbox
-from tir_gym.viewer.episode import as_json, doubtful
+from tir_gym.viewer.episode import as_json, away, doubtful
 
 _ROWS = 60
 """Changed records shown of one call."""
@@ -94,6 +94,8 @@ def changes_of(trace: Trace, *, asked: bool = False) -> Changes:
         trace: The episode.
         asked: Whether to play in a sandbox that runs what a model wrote, or with options that are `doubtful`.
     """
+    if reason := away(trace):
+        return Changes({}, reason)
     doubt = "" if asked else doubtful(trace)
     if doubt:
         return Changes({}, doubt, asks=True)

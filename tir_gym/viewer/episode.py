@@ -16,7 +16,7 @@ from tir_gym.cli.walking import WalkedTurn, walk
 from tir_gym.dialects.dialect import thoughts_of
 from tir_gym.errors import TirGymError
 from tir_gym.records import Task, ToolCall, Trace, Turn
-from tir_gym.replay_trace import env_of
+from tir_gym.replay_trace import elsewhere, env_of
 from tir_gym.rescore import Explained, explain
 from tir_gym.rewards import Match
 
@@ -189,6 +189,12 @@ def doubtful(trace: Trace) -> str:
     return ""
 
 
+def away(trace: Trace) -> str:
+    """Why the environment of an episode is not made even where the reader asks for it; empty where it may be."""
+    place = elsewhere(trace)
+    return f"its environment is elsewhere (option {place!r}), and no page connects to what a trace names" * bool(place)
+
+
 _PLAIN_OPTIONS = ("split", "dialect", "reward", "max_turns", "render_mode")
 _LARGEST = 1000
 """Number up to which an option is taken as it is: a world of so many people is made in half a second."""
@@ -208,7 +214,7 @@ def _explained(
     trace: Trace, seconds: Sequence[float], asked: bool
 ) -> tuple[Explained | None, Mapping[int, tuple[ShownGold, ...]], str]:
     """Why the turns were paid, the gold traces concerned, and why not."""
-    doubt = "" if asked else doubtful(trace)
+    doubt = away(trace) or ("" if asked else doubtful(trace))
     if doubt:
         return None, {}, doubt
     try:
