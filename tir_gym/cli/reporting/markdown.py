@@ -21,8 +21,10 @@ _LONGEST = 1500
 _LINES = 200
 """Lines shown of one episode."""
 _TASKS = 100
-# What means something inside a line, what a renderer makes a link of by itself, and what means something in front.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]#|~$@!^]|:(?=//)|(?<=www)\.|^[-+=]|(?<=^\d)[.)]", re.IGNORECASE)
+# What means something inside a line, and what a renderer makes a link of by itself.
+_INSIDE = re.compile(r"[\\`*_{}\[\]#|~$@!^]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+# What means something in front of a line, where no cell of a table stands.
+_IN_FRONT = re.compile(r"^[-+=]|(?<=^\d)[.)]")
 
 
 def markdown(report: Report) -> str:
@@ -87,18 +89,23 @@ def _table(table: Table) -> str:
     rows = [
         table.heads,
         *(
-            [f"**{_text(cell)}**" if (r, c) in table.best else _text(cell) for c, cell in enumerate(row)]
+            [f"**{_inline(cell)}**" if (r, c) in table.best else _inline(cell) for c, cell in enumerate(row)]
             for r, row in enumerate(table.rows)
         ),
     ]
-    head, *body = [[_text(cell) for cell in rows[0]], *rows[1:]]
+    head, *body = [[_inline(cell) for cell in rows[0]], *rows[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rules, *body])
 
 
 def _text(value: Any) -> str:
-    """Anything as inline text: nothing in it is Markdown or HTML any more."""
+    """Anything as a line of text: nothing in it is Markdown or HTML any more."""
+    return _IN_FRONT.sub(r"\\\g<0>", _inline(value))
+
+
+def _inline(value: Any) -> str:
+    """Anything as text inside a line."""
     text = printable(_cut("" if value is None else str(value)).replace("\n", " ").replace("\t", " "))
-    text = _SPECIAL.sub(r"\\\g<0>", text.strip())
+    text = _INSIDE.sub(r"\\\g<0>", text.strip())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
