@@ -103,6 +103,7 @@ def test_every_form_says_what_eval_says(store: Store) -> None:
         assert found["success_interval"] == [summary.success.low, summary.success.high]
         assert found["return"] == summary.mean_return.value
     spoiled = store.run("spoiled").summary()
+    assert "\\." not in markdown(report), "a number needs no escape"
     for text in (Tags(html(report)).text, markdown(report).replace("\\", "")):
         for part in ("pass^2", f"{spoiled.success.value:.1%}", "infra failures", "Hardest tasks", "Who wins where"):
             assert part in text, part
