@@ -406,6 +406,7 @@ def test_who_wins_where_is_what_the_report_says(client: TestClient, folder: Path
     words = " ".join(Tags(client.get("/compare?run=1&run=2").text).text.split())
     assert f"{said['better']} · {said['equal']} · {said['worse']}" in words
     assert client.get("/compare?run=1").status_code == 404
+    assert "no page has the address /runs/&lt;b&gt;" in client.get("/runs/<b>").text
     assert f"{100 * said['success']:+.1f}%" in words
     assert client.get("/compare?run=1&run=2&show=0").status_code == 200
 

@@ -145,7 +145,7 @@ class _Viewer:
         query = request.query_params
         ids = list(dict.fromkeys(_number(each, -1) for each in query.getlist("run")))
         if not 2 <= len(ids) <= comparing.MOST:
-            raise UsageError(f"choose two runs to compare, or up to {comparing.MOST}; {len(ids)} were chosen")
+            raise UsageError(f"choose two runs to compare, or up to {comparing.MOST}; chosen: {len(ids)}")
         runs = [self._reader.run(id) for id in ids]
         comparison = comparing.compare(self._reader, runs)
         listing = comparing.page_of(
@@ -368,6 +368,8 @@ def _told(request: Request, error: Exception) -> Response:
     """An error as a page: the caller's mistakes say what to do, a bug only that it is one."""
     if isinstance(error, HTTPException):
         status, said = error.status_code, str(error.detail)
+        if said == "Not Found":  # the framework's, of an address that no route has
+            said = f"no page has the address {request.url.path}"
     elif isinstance(error, UsageError):
         status, said = 404, str(error)
     else:
