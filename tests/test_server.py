@@ -19,6 +19,7 @@ pytest.importorskip("uvicorn", reason="the extra 'server' is not installed: pip 
 
 from serving import BareClient, http, server_here, server_process
 
+from tir_gym.cli import main
 from tir_gym.envs.remote.connection import Connection
 from tir_gym.errors import InfrastructureError, UsageError
 from tir_gym.making import make_env
@@ -393,6 +394,13 @@ def test_no_page_of_somebody_else_gets_in(url: str) -> None:
 def test_others_are_let_in_with_a_token_only() -> None:
     with pytest.raises(UsageError, match="token"):
         EnvironmentServer(Catalogue([CALCULATOR]), Bounds(), Terms(host="0.0.0.0", port=0))
+
+
+@pytest.mark.parametrize("token", [" ", "t\u00f6ken", "two\nlines", "blank "])
+def test_a_token_that_no_header_can_hold_is_refused(token: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("TIR_GYM_TOKEN", token)
+    assert main(["serve", CALCULATOR, "--host", "0.0.0.0", "--port", "0"]) == 2
+    assert "TIR_GYM_TOKEN goes through a header" in capsys.readouterr().err
 
 
 # Hostile messages

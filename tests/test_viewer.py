@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import pytest
 from hostile import EVIL, hostile
@@ -674,6 +674,19 @@ def test_the_command_serves_and_asks_for_a_token_beyond_this_machine(folder: Pat
             known = Request(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Bearer {token}"})
             with urlopen(known) as answer:
                 assert b"noisy" in answer.read()
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+
+
+def test_the_printed_address_opens_whatever_the_token_is_made_of(folder: Path) -> None:
+    words = [str(Path(sys.executable).parent / "tir-gym"), "view", str(folder / "runs.db"), "--token", "tökens & a#=1"]
+    with subprocess.Popen([*words, "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[1]
+            with build_opener(HTTPCookieProcessor()).open(address) as answer:
+                assert (answer.status, b"noisy" in answer.read()) == (200, True)
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(30)

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from tir_gym.errors import UsageError
 from tir_gym.loopback import is_loopback
@@ -57,7 +58,7 @@ def serve(
         )
         # Whoever listens on every address is reached under this machine's name.
         name = socket.gethostname() if host in ("0.0.0.0", "::") else shown
-        say(f"Viewer: http://{name}:{port}/" + (f"?token={token}" if token is not None else ""))
+        say(f"Viewer: http://{name}:{port}/" + (f"?token={quote(token, safe='')}" if token is not None else ""))
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         reader.close()
