@@ -403,6 +403,10 @@ def test_no_table_is_wider_than_a_laptop_and_none_of_a_report_than_a_phone(
     for place in ("/", "/runs/2", "/compare?run=1&run=2", "/group?run=2&task=test/1"):
         open_page(page, address + place)
         assert hidden_sideways(page) == 0, place
+        for width in (1024, 844, 700) if "group" not in place else ():  # tablets, and a phone on its side
+            page.set_viewport_size({"width": width, "height": 600})
+            assert hidden_sideways(page) == 0, (place, width)
+        page.set_viewport_size(LAPTOP)
     report = store.parent / "report.html"
     words = [PROGRAM, "report", "gold", "noisy", "--store", str(store), "-o", str(report)]
     subprocess.run(words, check=True, capture_output=True)
