@@ -103,6 +103,7 @@ def test_rollouts_stand_in_the_store_by_group(policy, tmp_path):
     with open_store(tmp_path / "run" / "rollouts.db") as store:
         (info,) = store.runs()
         rows = list(store.run(info.name).episodes())
+    assert info.status == "finished"
     assert len(rows) == 2 * 2 * 3
     groups = {}
     for row in rows:

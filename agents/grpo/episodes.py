@@ -49,6 +49,10 @@ class EpisodeLog:
                 self._done.add(place)
                 self._run.record(one.episode, repeat=one.request.sample, tags=(f"step-{step}",))
 
+    def finish(self) -> None:
+        """Mark the store's run as finished, so that whoever looks at it sees that it does not go on."""
+        self._run.finish()
+
 
 def _run_of(store: Store, config: GrpoConfig, resume: bool) -> Run:
     folder = Path(config.out).resolve()

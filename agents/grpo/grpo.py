@@ -140,6 +140,8 @@ async def _train(config: GrpoConfig, resume: bool, on_step: Callable[[Figures], 
             )
             if last or (config.checkpoint.every and progress.step % config.checkpoint.every == 0):
                 save(run, learner, sampler, progress, config.checkpoint.keep)
+        if episodes is not None:
+            episodes.finish()
         return sampler.publish()
 
 
