@@ -32,7 +32,7 @@ from tir_gym.agents.oracle import OracleAgent
 from tir_gym.cli import main
 from tir_gym.cli.reporting.learning import find_logs, learning_curves, read_log
 from tir_gym.episode import PlayedEpisode, play_episode
-from tir_gym.loopback import is_loopback
+from tir_gym.listening import is_loopback
 from tir_gym.making import make_env
 from tir_gym.records import MatchedCall, Provenance, Trace
 from tir_gym.replay_trace import env_of, replay_trace
@@ -743,10 +743,10 @@ def test_the_command_says_what_is_missing(
     assert "at least 8" in capsys.readouterr().err
     # An address for documents (RFC 5737), which no machine has.
     assert main(["view", str(folder / "runs.db"), "--host", "192.0.2.1"]) == 2
-    assert capsys.readouterr().err.strip().endswith("choose another --host")
+    assert capsys.readouterr().err.strip().endswith("choose another host")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["view", str(folder / "runs.db"), "--port", str(taken.getsockname()[1])]) == 2
-    assert capsys.readouterr().err.strip().endswith("choose another --port")
+    assert capsys.readouterr().err.strip().endswith("choose another port")
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["view", str(folder / "runs.db")]) == 2
     assert "pip install 'tir-gym[viewer]'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tir_gym.loopback import is_loopback
+from tir_gym.listening import is_loopback
 
 _OPEN = ("/healthz",)
 

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from tir_gym.errors import UsageError
-from tir_gym.loopback import is_loopback
+from tir_gym.listening import is_loopback, listen
 from tir_gym.server.app import create_app
 from tir_gym.server.catalogue import Catalogue
 from tir_gym.server.sessions import Bounds
@@ -44,7 +44,8 @@ class EnvironmentServer:
         terms: Where to listen, and who may come.
 
     Raises:
-        UsageError: The address cannot be listened on, or others could reach it and there is no token.
+        UsageError: The address cannot be listened on, others could reach it and there is no token, or it is one that
+            no client could show.
     """
 
     def __init__(self, catalogue: Catalogue, bounds: Bounds | None = None, terms: Terms | None = None) -> None:
@@ -53,7 +54,11 @@ class EnvironmentServer:
             raise UsageError(
                 f"host {terms.host}: others can reach it, so a token is needed ($TIR_GYM_TOKEN); or use 127.0.0.1"
             )
-        self._socket = _listen(terms.host, terms.port)
+        if terms.token is not None and not _fits_a_header(terms.token):
+            raise UsageError(
+                "the token ($TIR_GYM_TOKEN) goes through a header: give visible ASCII characters, no blank at an end"
+            )
+        self._socket = listen(terms.host, terms.port)
         name = f"[{terms.host}]" if ":" in terms.host else terms.host
         self.url = f"http://{name}:{self._socket.getsockname()[1]}"
         app = create_app(catalogue, bounds, expose_gold=terms.expose_gold, token=terms.token)
@@ -102,6 +107,10 @@ def _ending_quietly() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _fits_a_header(text: str) -> bool:
+    return text != "" and text.isascii() and text.isprintable() and text == text.strip()
+
+
 class _Server(uvicorn.Server):
     on_started: Callable[[], None]
 
@@ -124,16 +133,3 @@ def _config(app: Starlette, bounds: Bounds) -> uvicorn.Config:
         timeout_graceful_shutdown=5,
         backlog=2048,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        made = socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-    # asyncio sends without delay over sockets that say they are TCP, and these do not by themselves. With a delay each
-    # HTTP reply, which goes out as head and body, waits 40 ms for the other side to acknowledge the head.
-    made = socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
-    made.setblocking(False)
-    return made

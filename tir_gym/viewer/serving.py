@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tir_gym.errors import UsageError
-from tir_gym.loopback import is_loopback
+from tir_gym.listening import is_loopback, listen
 
 
 def serve(
@@ -46,7 +45,7 @@ def serve(
         raise UsageError("--token must have at least 8 characters; leave it out and one is made up")
     if not local and token is None:
         token = secrets.token_urlsafe(24)
-    listening = _listen(host, port)
+    listening = listen(host, port)
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     reader = Reader(store)
@@ -63,20 +62,3 @@ def serve(
     finally:
         reader.close()
         listening.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, proto)
-    except OSError as error:
-        raise UsageError(f"--host {host}: {error.strerror or error}") from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
-    except OSError as error:
-        listening.close()
-        other = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another {other}") from None
-    return listening
