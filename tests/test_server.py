@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -106,6 +108,8 @@ def test_a_repeated_request_gets_its_reply_and_runs_no_second_time(client: BareC
     first = client.ask("step", action=wait(0))
     again = client.say(op="step", id=client.last, session=client.session, action=wait(0))
     assert again == first
+    other = client.say(op="render", id=client.last, session=client.session)["error"]
+    assert (other["kind"], other["message"]) == ("out_of_order", f"id {client.last} was a step")
     assert run_number(client.ask("step", action=wait(0))) == run_number(first) + 1
     key = "a-random-text-of-a-client"
     made = client.say(op="create", id=key, env_id=CALCULATOR)
@@ -400,7 +404,28 @@ def test_others_are_let_in_with_a_token_only() -> None:
 def test_a_token_that_no_header_can_hold_is_refused(token: str, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("TIR_GYM_TOKEN", token)
     assert main(["serve", CALCULATOR, "--host", "0.0.0.0", "--port", "0"]) == 2
-    assert "TIR_GYM_TOKEN goes through a header" in capsys.readouterr().err
+    assert "($TIR_GYM_TOKEN) goes through a header" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="visible ASCII"):
+        EnvironmentServer(Catalogue([CALCULATOR]), Bounds(), Terms(port=0, token=token))
+
+
+def test_an_address_that_is_taken_is_told_in_a_line(capsys: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", CALCULATOR, "--port", port]) == 2
+    said = f"error: cannot listen on 127.0.0.1:{port}: Address already in use; choose another port"
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_a_client_that_is_not_let_in_leaves_no_error_in_the_server_s_log(caplog: pytest.LogCaptureFixture) -> None:
+    with server_here(CALCULATOR, token="the right one") as url:
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)
+        for _ in range(2):
+            with pytest.raises(InfrastructureError, match="401"):
+                make_env("tir_gym/Remote-v0", url=url, token="the wrong one")
+        assert http(f"{url}/metrics", Authorization="Bearer the right one")[0] == 200
+    logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 # Hostile messages

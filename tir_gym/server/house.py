@@ -102,6 +102,8 @@ class House:
         if session is None:
             return self._unserved(request, "no_session", "no such session; it was closed, or it expired")
         if request.id == session.last_id:
+            if request.op != session.last_op:
+                return self._unserved(request, "out_of_order", f"id {request.id} was a {session.last_op}")
             self.figures.repeated.inc()
             return self._reply_again(session, connection)
         if not session.open:
@@ -113,7 +115,7 @@ class House:
                 request, "out_of_order", f"id {request.id}: the session's next request has {session.last_id + 1}"
             )
         self._use(session, connection)
-        session.last_id = request.id
+        session.last_id, session.last_op = request.id, request.op
         if light and session.at_once and (request.op not in _THREADED or _is_quick_reset(session, request)):
             return self._run_here(session, request)
         return self._run_in_thread(session, request)

@@ -71,6 +71,8 @@ class Session:
     """Names of the options that its client chose."""
     last_id: int = 0
     """Number of the request that ran last."""
+    last_op: str = ""
+    """What it was."""
     reply: str = ""
     """What it got back."""
     running: int | None = None

@@ -52,6 +52,11 @@ class ShortcutProtocol(WebSocketsSansIOProtocol):
         if not self.close_sent:
             cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self._offer
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        # A client that is not let in has had its answer, which uvicorn forgets and then calls an error.
+        self.handshake_complete = self.handshake_complete or self.close_sent
+
     def data_received(self, data: bytes) -> None:
         self._left = _IN_A_ROW
         text = None if self._owed != 0 else self._only_message(data)
