@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import random
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -137,3 +139,18 @@ def test_half_a_reply_counts_as_none_in_time(deaf: socket.socket) -> None:
         connection.receive()
     assert thread.is_alive()  # still sending
     thread.join()
+
+
+def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connection = Connection(f"http://127.0.0.1:{silent.getsockname()[1]}", None, 0.05)
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(NoReplyInTime):
+                connection.ask("anybody there?")
+            alive = weakref.ref(connection)
+            del connection
+            assert alive() is None
+        finally:
+            gc.enable()

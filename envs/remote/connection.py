@@ -165,14 +165,17 @@ class Connection:
 
     def _give_up(self, error: BaseException) -> NoReturn:
         """Close, and say what became of the connection."""
-        if isinstance(error, (NoReplyInTime, InfrastructureError)):
-            self.close()
+        try:
+            if isinstance(error, (NoReplyInTime, InfrastructureError)):
+                self.close()
+                raise error
+            if isinstance(error, (OSError, EOFError, WebSocketException)):
+                self.close()
+                raise ConnectionLost(str(error) or type(error).__name__) from error
+            self._drop()  # an interrupt: half a message may have gone, and the reply must not meet a later request
             raise error
-        if isinstance(error, (OSError, EOFError, WebSocketException)):
-            self.close()
-            raise ConnectionLost(str(error) or type(error).__name__) from error
-        self._drop()  # an interrupt: half a message may have gone, and the reply must not meet a later request
-        raise error
+        finally:
+            del error  # its traceback holds this frame: a circle, which would keep alive all that failed
 
     def _text(self) -> str:
         until = time.monotonic() + self._timeout
