@@ -22,9 +22,11 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """An event loop for a server, of asyncio's own. It waits awake where that keeps no client from its turn: it must have
-    a process of its own, which it has in the main thread, and more than one processor. Not on Windows, whose loop is of
-    another kind."""
+    """An event loop for a server, of asyncio's own.
+
+    It waits awake where that keeps no client from its turn: it must have a process of its own, which it has in the main
+    thread, and more than one processor. Not on Windows, whose loop is of another kind.
+    """
     alone = threading.current_thread() is threading.main_thread() and _processors() > 1
     if alone and os.name == "posix":
         return asyncio.SelectorEventLoop(AwakeSelector())
