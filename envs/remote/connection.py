@@ -218,13 +218,13 @@ class Connection:
     def _read(self, left: float) -> bytes:
         """What arrives next; empty at the end."""
         assert self._socket is not None
-        if left > 0:
+        try:
+            if left <= 0:
+                raise TimeoutError
             self._wait_at_most(left)
-            try:
-                return self._socket.recv(_READ)
-            except TimeoutError:
-                pass
-        raise NoReplyInTime(f"no reply within {self._timeout:g} s")
+            return self._socket.recv(_READ)
+        except TimeoutError:
+            raise NoReplyInTime(f"no reply within {self._timeout:g} s") from None
 
     def _take_in(self, data: bytes) -> None:
         if data:
